@@ -1,0 +1,40 @@
+// An append-only JSON writer: commas and escapes are its business, nesting is the caller's.
+//
+//   JsonWriter json;
+//   json.begin_object().key("kind").string("Event").key("count").number(3).end_object();
+//
+// Threads: one owner.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace fairlead::api {
+
+class JsonWriter {
+ public:
+  JsonWriter& begin_object();
+  JsonWriter& end_object();
+  JsonWriter& begin_array();
+  JsonWriter& end_array();
+  JsonWriter& key(std::string_view name);
+  JsonWriter& string(std::string_view value);  // invalid UTF-8 becomes U+FFFD
+  JsonWriter& number(int64_t value);
+  JsonWriter& number(double value);  // shortest form that reads back the same; not finite: null
+  JsonWriter& boolean(bool value);
+  JsonWriter& null();
+  JsonWriter& raw(std::string_view json);  // already JSON
+
+  const std::string& text() const { return text_; }
+  std::string take() { return std::move(text_); }
+
+ private:
+  void separate();
+
+  std::string text_;
+  bool need_comma_ = false;
+};
+
+}  // namespace fairlead::api
