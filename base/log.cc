@@ -46,9 +46,15 @@ void append_escaped(fmt::memory_buffer& out, std::string_view text, bool quote) 
 
 }  // namespace
 
-void set_format(Format format) { g_format = format; }
-void set_verbosity(int verbosity) { g_verbosity = verbosity; }
-int verbosity() { return g_verbosity.load(std::memory_order_relaxed); }
+void set_format(Format format) {
+  g_format = format;
+}
+void set_verbosity(int verbosity) {
+  g_verbosity = verbosity;
+}
+int verbosity() {
+  return g_verbosity.load(std::memory_order_relaxed);
+}
 
 void write(Level level, fmt::string_view format, fmt::format_args args) {
   fmt::memory_buffer text;

@@ -33,8 +33,8 @@ void write(Level level, fmt::format_string<Args...> format, Args&&... args) {
 #define LOG_INFO(...) ::fairlead::log::write(::fairlead::log::Level::kInfo, __VA_ARGS__)
 #define LOG_WARNING(...) ::fairlead::log::write(::fairlead::log::Level::kWarning, __VA_ARGS__)
 #define LOG_ERROR(...) ::fairlead::log::write(::fairlead::log::Level::kError, __VA_ARGS__)
-#define LOG_V(level, ...)                                                   \
-  do {                                                                      \
-    if ((level) <= ::fairlead::log::verbosity())                            \
+#define LOG_V(level, ...)                                                  \
+  do {                                                                     \
+    if ((level) <= ::fairlead::log::verbosity())                           \
       ::fairlead::log::write(::fairlead::log::Level::kDebug, __VA_ARGS__); \
   } while (false)

@@ -88,9 +88,15 @@ Status Status::from_errno(int system_errno, std::string_view operation, std::str
                                                     std::strerror(system_errno)}));
 }
 
-const std::string& Status::operation() const { return error_ ? error_->operation : empty_string(); }
-const std::string& Status::object() const { return error_ ? error_->object : empty_string(); }
-const std::string& Status::detail() const { return error_ ? error_->detail : empty_string(); }
+const std::string& Status::operation() const {
+  return error_ ? error_->operation : empty_string();
+}
+const std::string& Status::object() const {
+  return error_ ? error_->object : empty_string();
+}
+const std::string& Status::detail() const {
+  return error_ ? error_->detail : empty_string();
+}
 
 std::string Status::message() const {
   if (ok()) return "ok";

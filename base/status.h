@@ -1,8 +1,8 @@
 // Status and Result<T>: how every function in Fairlead that can fail says so.
 //
 // An error names what was being done, to which object, why it failed and, where the kernel said no,
-// the errno. No exception crosses a folder's edge; a function that can fail returns one of these two
-// and the compiler refuses to let the answer be ignored.
+// the errno. No exception crosses a folder's edge; a function that can fail returns one of these
+// two and the compiler refuses to let the answer be ignored.
 //
 // Threads: values, free of shared state.
 #pragma once
@@ -71,7 +71,8 @@ class [[nodiscard]] Status {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
+  Result(T value)
+      : value_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
   Result(Status status) : value_(std::in_place_index<1>, std::move(status)) {  // NOLINT: as above
     assert(!std::get<1>(value_).ok());
   }
@@ -101,10 +102,9 @@ class [[nodiscard]] Result {
 #define FAIRLEAD_CONCAT(a, b) FAIRLEAD_CONCAT_INNER(a, b)
 
 // Returns from the enclosing function when `expression` (a Status) is an error.
-#define RETURN_IF_ERROR(expression)                                    \
-  do {                                                                 \
-    if (::fairlead::Status status_macro = (expression); !status_macro) \
-      return status_macro;                                             \
+#define RETURN_IF_ERROR(expression)                                                         \
+  do {                                                                                      \
+    if (::fairlead::Status status_macro = (expression); !status_macro) return status_macro; \
   } while (false)
 
 // Assigns the value of `expression` (a Result) to `target`, or returns its error.

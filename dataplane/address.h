@@ -1,7 +1,8 @@
 // IP addresses, prefixes, transport protocols: the values that every table is made of.
 //
-// Small and trivially copyable; an Address is 17 bytes with no padding, so that 250,000 endpoints stay
-// small. IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) are IPv4 addresses here, as in Kubernetes.
+// Small and trivially copyable; an Address is 17 bytes with no padding, so that 250,000 endpoints
+// stay small. IPv4-mapped IPv6 addresses (RFC 4291, 2.5.5.2) are IPv4 addresses here, as in
+// Kubernetes.
 //
 // Threads: values.
 #pragma once
@@ -21,8 +22,8 @@ enum class Family : uint8_t { kIPv4 = 4, kIPv6 = 6 };
 std::string_view to_string(Family family);  // "IPv4", "IPv6": the API's and the metrics' spelling
 
 enum class Protocol : uint8_t { kTcp = 6, kUdp = 17, kSctp = 132 };  // IANA numbers
-std::string_view to_string(Protocol protocol);                        // "TCP", "UDP", "SCTP"
-std::optional<Protocol> parse_protocol(std::string_view text);        // exact upper case, as the API
+std::string_view to_string(Protocol protocol);                       // "TCP", "UDP", "SCTP"
+std::optional<Protocol> parse_protocol(std::string_view text);       // exact upper case, as the API
 
 class Address {
  public:

@@ -1,7 +1,8 @@
 // The one interface between Fairlead and a datapath: nftables, iptables, IPVS, eBPF, DPDK.
 //
 // A backend renders entries; it decides nothing. What it must promise:
-//  - Rules outlive the process. start() adopts what an earlier run left; destruction removes nothing;
+//  - Rules outlive the process. start() adopts what an earlier run left; destruction removes
+//  nothing;
 //    only remove_all() does, and only what Fairlead owns.
 //  - The cost of apply() follows the delta, never the table.
 //  - A failed apply() loses nothing: the backend keeps (or can rebuild) what it had, and the caller
@@ -53,8 +54,8 @@ class Backend {
 
   virtual std::string_view name() const = 0;  // the --proxy-mode word
 
-  // Installs the static part for `rules` and reads what an earlier run left. Traffic that the earlier
-  // rules serve keeps flowing. Call once, first.
+  // Installs the static part for `rules` and reads what an earlier run left. Traffic that the
+  // earlier rules serve keeps flowing. Call once, first.
   virtual Status start(const NodeRules& rules) = 0;
 
   // Brings the datapath to the delta's generation.

@@ -1,11 +1,13 @@
-// What compile() writes and every backend renders: addresses, a choice of endpoints, a source-address
-// rule, a verdict when there is nobody to answer.
+// What compile() writes and every backend renders: addresses, a choice of endpoints, a
+// source-address rule, a verdict when there is nobody to answer.
 //
 // No backend needs to know what a traffic policy is. A packet that starts a connection is matched
-// against a Frontend by destination address, protocol and port; the class of its source picks a Route;
-// the route names one of the entry's two endpoint choices and says whether the source is masqueraded.
+// against a Frontend by destination address, protocol and port; the class of its source picks a
+// Route; the route names one of the entry's two endpoint choices and says whether the source is
+// masqueraded.
 //
-// Threads: values; a ForwardingEntry is immutable once it is in a table and shared by const pointer.
+// Threads: values; a ForwardingEntry is immutable once it is in a table and shared by const
+// pointer.
 #pragma once
 
 #include <array>
@@ -42,13 +44,13 @@ struct Route {
 enum class FrontendKind : uint8_t { kClusterIp, kExternalIp, kLoadBalancer, kNodePort };
 std::string_view to_string(FrontendKind kind);
 
-// One virtual address. For kNodePort the address is the family's unspecified one: the port counts on
-// every address that NodeRules::node_port_addresses selects.
+// One virtual address. For kNodePort the address is the family's unspecified one: the port counts
+// on every address that NodeRules::node_port_addresses selects.
 struct Frontend {
   FrontendKind kind = FrontendKind::kClusterIp;
   SocketAddress address;
   std::array<Route, kSourceClassCount> routes;  // indexed by SourceClass
-  bool source_ranges_apply = false;             // only sources in ForwardingEntry::source_ranges pass
+  bool source_ranges_apply = false;  // only sources in ForwardingEntry::source_ranges pass
 
   const Route& route(SourceClass source) const { return routes[static_cast<size_t>(source)]; }
   friend bool operator==(const Frontend&, const Frontend&) = default;
@@ -91,7 +93,7 @@ struct ForwardingEntry {
   std::vector<Frontend> frontends;  // sorted by (kind, address)
   EndpointChoice cluster;           // the choices that routes name
   EndpointChoice local;
-  uint32_t affinity_seconds = 0;      // 0: none. Otherwise per entry, shared by all of its frontends
+  uint32_t affinity_seconds = 0;  // 0: none. Otherwise per entry, shared by all of its frontends
   std::vector<Prefix> source_ranges;  // of this entry's family; sorted
 
   const EndpointChoice& choice(Choice which) const {
@@ -104,9 +106,9 @@ using EntryPointer = std::shared_ptr<const ForwardingEntry>;
 
 // How to tell a pod's traffic from other traffic. Empty means that nothing can tell.
 struct SourceDetector {
-  std::vector<Prefix> pod_prefixes;    // source address inside one of these (ClusterCIDR, NodeCIDR)
-  std::string bridge_interface;        // or: arrives from this interface
-  std::string interface_name_prefix;   // or: arrives from an interface whose name begins so
+  std::vector<Prefix> pod_prefixes;   // source address inside one of these (ClusterCIDR, NodeCIDR)
+  std::string bridge_interface;       // or: arrives from this interface
+  std::string interface_name_prefix;  // or: arrives from an interface whose name begins so
 
   bool empty() const {
     return pod_prefixes.empty() && bridge_interface.empty() && interface_name_prefix.empty();
@@ -114,8 +116,8 @@ struct SourceDetector {
   friend bool operator==(const SourceDetector&, const SourceDetector&) = default;
 };
 
-// Everything a backend must know beside the entries. Both families together; each backend takes what
-// concerns it.
+// Everything a backend must know beside the entries. Both families together; each backend takes
+// what concerns it.
 struct NodeRules {
   std::vector<Family> families;
   SourceDetector detector;

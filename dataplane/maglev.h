@@ -1,8 +1,8 @@
 // Maglev consistent hashing (Eisenbud et al., NSDI 2016, section 3.4).
 //
-// Every slot of the table names one endpoint. Shares differ by at most one slot between endpoints of
-// equal weight, and taking one endpoint away moves few slots that did not belong to it. All nodes
-// that know the same endpoints build the same table.
+// Every slot of the table names one endpoint. Shares differ by at most one slot between endpoints
+// of equal weight, and taking one endpoint away moves few slots that did not belong to it. All
+// nodes that know the same endpoints build the same table.
 //
 // Threads: pure functions.
 #pragma once

@@ -1,8 +1,8 @@
 // What compile() reads: a Service, its endpoints and the node, as plain typed values.
 //
 // The trackers in proxy/ build these from API objects; everything here is already valid (addresses
-// parsed, ports in range, unusable pieces left out and reported). Field rules follow kube-proxy 1.30
-// and the KEPs named beside them.
+// parsed, ports in range, unusable pieces left out and reported). Field rules follow
+// kube-proxy 1.30 and the KEPs named beside them.
 //
 // Threads: values.
 #pragma once
@@ -35,7 +35,8 @@ struct ServicePort {
 
 struct Service {
   ObjectName name;
-  int64_t created_at = 0;  // seconds since 1970; decides who keeps an address that two services claim
+  int64_t created_at =
+      0;  // seconds since 1970; decides who keeps an address that two services claim
 
   // Addresses of either family, each list without duplicates. A headless service, an ExternalName
   // service and one that carries service.kubernetes.io/service-proxy-name never get here.
@@ -44,19 +45,19 @@ struct Service {
   std::vector<Address> load_balancer_ips;  // ipMode VIP or unset; Proxy is left out (KEP-1860)
 
   std::vector<ServicePort> ports;
-  uint32_t affinity_seconds = 0;         // ClientIP affinity when not 0
-  bool internal_traffic_local = false;   // internalTrafficPolicy: Local (KEP-2086)
-  bool external_traffic_local = false;   // externalTrafficPolicy: Local
-  // loadBalancerSourceRanges as given, both families together: a service with ranges of one family only
-  // admits nobody on its load-balancer addresses of the other family.
+  uint32_t affinity_seconds = 0;        // ClientIP affinity when not 0
+  bool internal_traffic_local = false;  // internalTrafficPolicy: Local (KEP-2086)
+  bool external_traffic_local = false;  // externalTrafficPolicy: Local
+  // loadBalancerSourceRanges as given, both families together: a service with ranges of one family
+  // only admits nobody on its load-balancer addresses of the other family.
   std::vector<Prefix> source_ranges;
   uint16_t health_check_node_port = 0;  // 0: none
 
   friend bool operator==(const Service&, const Service&) = default;
 };
 
-// Whether an endpoint carries topology hints, and whether they name this node or its zone (KEP-2433,
-// KEP-3015).
+// Whether an endpoint carries topology hints, and whether they name this node or its zone
+// (KEP-2433, KEP-3015).
 enum class Hint : uint8_t { kNone, kElsewhere, kHere };
 
 struct Endpoint {

@@ -33,8 +33,8 @@ struct Outcome {
   Fate fate = Fate::kUntouched;
   EntryPointer entry;           // the matched entry, null when none
   std::vector<Target> targets;  // any of them is right; only for kForwarded
-  bool masquerade = false;      // for every target; a target equal to the source is masqueraded anyhow
-  std::string reason;           // one clause, for people
+  bool masquerade = false;  // for every target; a target equal to the source is masqueraded anyhow
+  std::string reason;       // one clause, for people
 };
 
 class ReferenceEvaluator {

@@ -1,21 +1,16 @@
 // The desired state: every service's entries, and the difference that a backend must render.
 //
-// Entries are replaced service by service; what did not change is not in the delta. Two services may
-// claim the same virtual address (an externalIP is anybody's to write down): the older service keeps it,
-// ties go to the smaller name, on every node alike; the other is served on its remaining addresses and
-// its loss is reported.
+// Entries are replaced service by service; what did not change is not in the delta. Two services
+// may claim the same virtual address (an externalIP is anybody's to write down): the older service
+// keeps it, ties go to the smaller name, on every node alike; the other is served on its remaining
+// addresses and its loss is reported.
 //
 // Threads: one owner (the sync thread). Entries may be read anywhere.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <optional>
-#include <string>
 #include <vector>
-
-#include <boost/unordered/unordered_flat_map.hpp>
 
 #include "dataplane/forwarding.h"
 
@@ -47,15 +42,23 @@ class ForwardingTable {
   ForwardingTable();
   ~ForwardingTable();
 
-  // Replaces all entries of `service` by `entries` (none: the service goes) and appends to `delta` what
-  // this changes, for other services too when a virtual address passes to or from them. A key that
-  // `delta` mentioned before is not mentioned twice: the newest state counts.
-  void replace(const ObjectName& service, std::vector<ForwardingEntry> entries, Delta& delta);
+  // Replaces all entries of `service` by `entries` (none: the service goes). Other services change
+  // too when a virtual address passes to or from them.
+  void replace(const ObjectName& service, std::vector<ForwardingEntry> entries);
+
+  // Everything that changed and is not acknowledged yet, in its newest state, ordered by key.
+  // `generation` and `node` are left for the caller.
+  Delta pending() const;
+  bool has_pending() const;
+  // The backend has rendered `delta` but for `refused`; what changed since stays pending.
+  void acknowledge(const Delta& delta, const std::vector<EntryKey>& refused);
+  // Makes every entry pending again: the next delta is complete.
+  void forget_acknowledged();
 
   EntryPointer find(const EntryKey& key) const;  // null when there is none
   size_t size() const;                           // entries
-  // Each entry once, in no order.
-  std::vector<EntryPointer> entries() const;
+  size_t services() const;
+  std::vector<EntryPointer> entries() const;  // each entry once, in no order
   // The conflicts that stand now, in order of the loser's key.
   std::vector<FrontendConflict> conflicts() const;
 
