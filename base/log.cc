@@ -56,7 +56,7 @@ int verbosity() {
   return g_verbosity.load(std::memory_order_relaxed);
 }
 
-void write(Level level, fmt::string_view format, fmt::format_args args) {
+void vwrite(Level level, fmt::string_view format, fmt::format_args args) {
   fmt::memory_buffer text;
   fmt::vformat_to(std::back_inserter(text), format, args);
   const std::string_view body(text.data(), text.size());

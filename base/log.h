@@ -21,11 +21,11 @@ int verbosity();
 
 // Writes one line. Control characters in the text are escaped, so that hostile object names cannot
 // forge lines.
-void write(Level level, fmt::string_view format, fmt::format_args args);
+void vwrite(Level level, fmt::string_view format, fmt::format_args args);
 
 template <typename... Args>
 void write(Level level, fmt::format_string<Args...> format, Args&&... args) {
-  write(level, fmt::string_view(format), fmt::make_format_args(args...));
+  vwrite(level, fmt::string_view(format), fmt::make_format_args(args...));
 }
 
 }  // namespace fairlead::log
