@@ -1,0 +1,23 @@
+// What a test needs of the machine, checked up front and by name.
+//
+// Threads: any; every feature is tried once.
+#pragma once
+
+#include <initializer_list>
+#include <string>
+
+namespace fairlead::harness {
+
+enum class Feature {
+  kRoot,      // the process may administer the network
+  kNetns,     // network namespaces
+  kVeth,      // virtual cables
+  kIPv6,      // IPv6 in namespaces
+  kNftables,  // NAT rules in nftables
+  kSctp,      // SCTP sockets
+};
+
+// Empty when all are there, otherwise one line that names what is missing and why.
+std::string missing_features(std::initializer_list<Feature> features);
+
+}  // namespace fairlead::harness

@@ -1,0 +1,268 @@
+#include "tests/harness/probe.h"
+
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <sstream>
+
+#include "tests/harness/socket_address.h"
+
+namespace fairlead::harness {
+namespace {
+
+using dataplane::Protocol;
+using Clock = std::chrono::steady_clock;
+
+// As many sockets as are open at once; both ends of a connection may live in this process.
+constexpr size_t kBatch = 200;
+
+Answer failure(int error) {
+  Answer answer;
+  answer.error = error;
+  switch (error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EPIPE:
+      answer.fate = Fate::kRefused;
+      break;
+    case ETIMEDOUT:
+    case EPERM:  // dropped by an output rule
+      answer.fate = Fate::kDropped;
+      break;
+    case ENETUNREACH:
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+    case ENOPROTOOPT:
+    case EPROTO:
+    case EACCES:
+      answer.fate = Fate::kUnreachable;
+      break;
+    default:
+      answer.fate = Fate::kFailed;
+  }
+  return answer;
+}
+
+Answer parse_answer(const std::string& line) {
+  Answer answer;
+  std::istringstream words(line);
+  words >> answer.endpoint >> answer.source >> answer.source_port >> answer.local_address >>
+      answer.local_port;
+  answer.fate = words ? Fate::kAnswered : Fate::kFailed;
+  return answer;
+}
+
+// One question on its way. Sans waiting: the caller polls.
+class Call {
+ public:
+  explicit Call(const Question& question) : question_(question) {
+    const KernelAddress to = kernel_address(question.target.address, question.target.port);
+    const bool datagram = question.target.protocol == Protocol::kUdp;
+    question.from->run([&] {
+      socket_.reset(::socket(to.family(),
+                             (datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                             static_cast<int>(question.target.protocol)));
+      if (!socket_.valid()) return finish(failure(errno));
+      // Closing resets the connection: no port stays behind in TIME_WAIT.
+      const linger reset{1, 0};
+      ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+      if (!question.source_address.empty() || question.source_port != 0) bind_source(to.family());
+      if (!done() && ::connect(socket_.get(), to.get(), to.length) != 0 && errno != EINPROGRESS) {
+        finish(failure(errno));
+      }
+      if (!done() && datagram) send_line();
+    });
+  }
+
+  // Takes up a conversation's socket, connected before.
+  Call(const Question& question, Fd socket) : question_(question), socket_(std::move(socket)) {
+    char stale[2048];
+    while (::recv(socket_.get(), stale, sizeof stale, 0) > 0) {
+    }
+    send_line();
+  }
+
+  bool done() const { return done_; }
+  const Answer& answer() const { return answer_; }
+  pollfd wait_for() const { return {socket_.get(), POLLIN, 0}; }
+  Fd take_socket() { return std::move(socket_); }
+
+  void on_ready() {
+    char buffer[2048];
+    const ssize_t count = ::recv(socket_.get(), buffer, sizeof buffer, 0);
+    if (count < 0 && errno != EAGAIN) return finish(failure(errno));
+    if (count == 0) return finish(failure(ECONNRESET));
+    if (count < 0) return;
+    text_.append(buffer, static_cast<size_t>(count));
+    if (text_.ends_with('\n')) finish(parse_answer(text_));
+  }
+
+ private:
+  void bind_source(int family) {
+    const KernelAddress from =
+        kernel_address(question_.source_address.empty() ? (family == AF_INET ? "0.0.0.0" : "::")
+                                                        : question_.source_address,
+                       question_.source_port);
+    if (::bind(socket_.get(), from.get(), from.length) != 0) finish(failure(errno));
+  }
+
+  void send_line() {
+    // What an output rule rejects fails with EPERM at once, and the refusal itself follows.
+    if (::send(socket_.get(), "?\n", 2, MSG_NOSIGNAL) < 0 && errno != EPERM) finish(failure(errno));
+  }
+
+  void finish(Answer answer) {
+    answer_ = std::move(answer);
+    done_ = true;
+  }
+
+  const Question& question_;
+  Fd socket_;
+  std::string text_;
+  Answer answer_;
+  bool done_ = false;
+};
+
+void wait_for_all(std::span<const std::unique_ptr<Call>> calls, std::chrono::milliseconds timeout) {
+  const auto deadline = Clock::now() + timeout;
+  std::vector<pollfd> waits;
+  std::vector<Call*> waiting;
+  for (;;) {
+    waits.clear();
+    waiting.clear();
+    for (const auto& call : calls) {
+      if (call->done()) continue;
+      waits.push_back(call->wait_for());
+      waiting.push_back(call.get());
+    }
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    if (waits.empty() || left.count() <= 0) return;
+    ::poll(waits.data(), waits.size(), static_cast<int>(left.count()));
+    for (size_t i = 0; i < waits.size(); ++i) {
+      if (waits[i].revents != 0) waiting[i]->on_ready();
+    }
+  }
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+std::string Target::to_string() const {
+  return std::string(dataplane::to_string(protocol)) + " " + host_and_port(address, port);
+}
+
+std::string Answer::to_string() const {
+  const std::string reason = error == 0 ? "" : std::string(" (") + std::strerror(error) + ")";
+  if (fate != Fate::kAnswered) return std::string(harness::to_string(fate)) + reason;
+  return "answered by " + endpoint + " at " + host_and_port(local_address, local_port) +
+         ", which saw " + host_and_port(source, source_port);
+}
+
+std::string_view to_string(Fate fate) {
+  switch (fate) {
+    case Fate::kAnswered:
+      return "answered";
+    case Fate::kRefused:
+      return "refused";
+    case Fate::kDropped:
+      return "dropped";
+    case Fate::kUnreachable:
+      return "unreachable";
+    case Fate::kFailed:
+      return "failed";
+  }
+  return "";
+}
+
+std::ostream& operator<<(std::ostream& out, Fate fate) {
+  return out << to_string(fate);
+}
+
+std::vector<Answer> ask(std::span<const Question> questions, std::chrono::milliseconds timeout) {
+  [[maybe_unused]] static const bool raised = (raise_descriptor_limit(), true);
+  std::vector<Answer> answers;
+  while (!questions.empty()) {
+    std::vector<std::unique_ptr<Call>> calls;
+    for (const Question& question : questions.first(std::min(kBatch, questions.size()))) {
+      calls.push_back(std::make_unique<Call>(question));
+    }
+    wait_for_all(calls, timeout);
+    for (const auto& call : calls) answers.push_back(call->answer());
+    questions = questions.subspan(calls.size());
+  }
+  return answers;
+}
+
+Answer ask(const Question& question, std::chrono::milliseconds timeout) {
+  return ask(std::span(&question, 1), timeout).front();
+}
+
+Conversation::Conversation(Question question) : question_(std::move(question)) {}
+
+Answer Conversation::exchange(std::chrono::milliseconds timeout) {
+  std::unique_ptr<Call> calls[1] = {socket_.valid()
+                                        ? std::make_unique<Call>(question_, std::move(socket_))
+                                        : std::make_unique<Call>(question_)};
+  wait_for_all(calls, timeout);
+  Call& call = *calls[0];
+  // A UDP flow goes on after a refusal; a connection is over.
+  if (call.answer().fate == Fate::kAnswered || question_.target.protocol == Protocol::kUdp) {
+    socket_ = call.take_socket();
+  }
+  return call.answer();
+}
+
+Traffic::Traffic(std::vector<Question> questions)
+    : questions_(std::move(questions)),
+      thread_([this](std::stop_token stop) { run(std::move(stop)); }) {}
+
+Traffic::~Traffic() {
+  stop();
+}
+
+void Traffic::run(std::stop_token stop) {
+  while (!stop.stop_requested()) {
+    const std::vector<Answer> answers = ask(questions_, kPatience);
+    for (size_t i = 0; i < answers.size(); ++i) {
+      ++report_.asked;
+      if (answers[i].fate == Fate::kAnswered) continue;
+      if (++report_.failed == 1) {
+        report_.first_failure = questions_[i].target.to_string() + ": " + answers[i].to_string();
+      }
+    }
+    std::this_thread::sleep_for(2ms);
+  }
+}
+
+Traffic::Report Traffic::stop() {
+  if (thread_.joinable()) {
+    thread_.request_stop();
+    thread_.join();
+  }
+  return report_;
+}
+
+bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds deadline) {
+  const auto end = Clock::now() + deadline;
+  auto pause = 2ms;
+  for (;;) {
+    if (condition()) return true;
+    if (Clock::now() > end) return false;
+    std::this_thread::sleep_for(pause);
+    pause = std::min(pause * 2, 50ms);
+  }
+}
+
+}  // namespace fairlead::harness
