@@ -1,0 +1,24 @@
+#include "control/net/connection.h"
+
+#include "control/net/gzip.h"
+
+namespace fairlead::net {
+
+void stamp_identity(const PeerIdentity& identity, HttpRequest& request) {
+  request.peer = identity.address;
+  request.tls = identity.tls;
+  request.client_certificate_subject = identity.subject;
+  request.client_certificate_common_name = identity.common_name;
+  request.client_certificate_organizations = identity.organizations;
+}
+
+Exchange::Traits exchange_traits(const ServerOptions& options, const HttpRequest& request) {
+  Exchange::Traits traits;
+  traits.max_backlog = options.max_backlog;
+  if (const std::string* accepted = request.header("accept-encoding"); accepted) {
+    traits.compress = options.compress && accepts_gzip(*accepted);
+  }
+  return traits;
+}
+
+}  // namespace fairlead::net

@@ -1,0 +1,54 @@
+// What connections of either protocol and the server know of each other.
+//
+// Threads: io thread only.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "control/net/exchange.h"
+#include "control/net/transport.h"
+
+namespace fairlead::net {
+
+using Clock = std::chrono::steady_clock;
+
+class Connection : public TransportUser, public ExchangeOwner {
+ public:
+  // `bytes` have been read already.
+  virtual void start(std::string bytes) = 0;
+  // Drops everything at once: the transport, every exchange. Idempotent.
+  virtual void close() = 0;
+  // Whether a deadline has passed; the server then closes the connection.
+  virtual bool expired(Clock::time_point now) = 0;
+};
+
+class ConnectionHost {
+ public:
+  virtual ~ConnectionHost() = default;
+  virtual const ServerOptions& options() const = 0;
+  virtual const std::shared_ptr<Loop>& loop() const = 0;
+  virtual void handle(const HttpRequest& request, std::unique_ptr<Responder> responder) = 0;
+  // Replaces a greeting by the connection of the protocol that it found.
+  virtual void promote(Connection& greeting, std::unique_ptr<Transport> transport,
+                       Clock::time_point accepted, std::string bytes, bool http2) = 0;
+  virtual void gone(Connection& connection) = 0;  // after close()
+};
+
+// Copies to a request what its connection knows.
+void stamp_identity(const PeerIdentity& identity, HttpRequest& request);
+
+// What the server knows about how to answer `request`.
+Exchange::Traits exchange_traits(const ServerOptions& options, const HttpRequest& request);
+
+std::shared_ptr<Connection> make_greeting(ConnectionHost& host,
+                                          std::unique_ptr<Transport> transport);
+std::shared_ptr<Connection> make_http1_connection(ConnectionHost& host,
+                                                  std::unique_ptr<Transport> transport,
+                                                  Clock::time_point accepted);
+std::shared_ptr<Connection> make_http2_connection(ConnectionHost& host,
+                                                  std::unique_ptr<Transport> transport,
+                                                  Clock::time_point accepted);
+
+}  // namespace fairlead::net
