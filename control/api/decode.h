@@ -1,9 +1,10 @@
 // From JSON to the structs of types.h.
 //
-// Decoding never fails as a whole for one bad field: a field of the wrong JSON type or out of range is
-// left at its default and named in the problems. Only text that is not JSON, or an object without a
-// name, is an error. Unknown fields are skipped (an API server may be newer than we are). Depth and
-// size are bounded by simdjson's own limits. No input crashes it: tests/fuzz has the proof.
+// Decoding never fails as a whole for one bad field: a field of the wrong JSON type or out of range
+// is left at its default and named in the problems. Only text that is not JSON, or an object
+// without a name, is an error. Unknown fields are skipped (an API server may be newer than we are).
+// Depth and size are bounded by simdjson's own limits. No input crashes it: tests/fuzz has the
+// proof.
 //
 // Annotations kept: endpoints.kubernetes.io/last-change-trigger-time,
 // service.kubernetes.io/topology-mode, service.kubernetes.io/topology-aware-hints.
@@ -13,6 +14,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,15 +49,15 @@ enum class WatchType { kAdded, kModified, kDeleted, kBookmark, kError };
 // metav1.Status as far as clients care.
 struct ApiStatus {
   int code = 0;
-  std::string reason;   // "Expired", "NotFound", ...
+  std::string reason;  // "Expired", "NotFound", ...
   std::string message;
   int retry_after_seconds = 0;
 };
 
 struct WatchLine {
   WatchType type = WatchType::kError;
-  RawObject object;   // not for kError
-  ApiStatus status;   // only for kError
+  RawObject object;                 // not for kError
+  ApiStatus status;                 // only for kError
   bool initial_events_end = false;  // a bookmark annotated k8s.io/initial-events-end
 };
 
@@ -70,8 +72,8 @@ class Decoder {
   Result<Decoded<Node>> node(std::string_view json);
   Result<Decoded<ServiceCidr>> service_cidr(std::string_view json);
 
-  // Walks a List; calls `each` for every item in order. An item that has no name is reported through
-  // `bad` (its index and the reason) and skipped; the rest of the list still comes.
+  // Walks a List; calls `each` for every item in order. An item that has no name is reported
+  // through `bad` (its index and the reason) and skipped; the rest of the list still comes.
   Result<ListHeader> list(std::string_view json, const std::function<void(const RawObject&)>& each,
                           const std::function<void(size_t index, const Status&)>& bad);
   // One line of a watch stream.

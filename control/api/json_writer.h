@@ -6,9 +6,11 @@
 // Threads: one owner.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace fairlead::api {
@@ -21,7 +23,11 @@ class JsonWriter {
   JsonWriter& end_array();
   JsonWriter& key(std::string_view name);
   JsonWriter& string(std::string_view value);  // invalid UTF-8 becomes U+FFFD
-  JsonWriter& number(int64_t value);
+  template <std::integral T>
+  JsonWriter& number(T value) {
+    if constexpr (std::is_signed_v<T>) return signed_number(value);
+    return unsigned_number(static_cast<uint64_t>(value));
+  }
   JsonWriter& number(double value);  // shortest form that reads back the same; not finite: null
   JsonWriter& boolean(bool value);
   JsonWriter& null();
@@ -32,6 +38,8 @@ class JsonWriter {
 
  private:
   void separate();
+  JsonWriter& signed_number(int64_t value);
+  JsonWriter& unsigned_number(uint64_t value);
 
   std::string text_;
   bool need_comma_ = false;

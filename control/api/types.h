@@ -1,8 +1,9 @@
-// The Kubernetes objects that the node daemon reads, decoded: names as in the API, values as they came.
+// The Kubernetes objects that the node daemon reads, decoded: names as in the API, values as they
+// came.
 //
-// Only fields that Fairlead uses are kept, so that a megabyte of annotations costs nothing. Strings stay
-// unparsed (addresses, protocols): what they mean is decided where they are used. Absent optional
-// fields are nullopt or empty. decode.h fills these.
+// Only fields that Fairlead uses are kept, so that a megabyte of annotations costs nothing. Strings
+// stay unparsed (addresses, protocols): what they mean is decided where they are used. Absent
+// optional fields are nullopt or empty. decode.h fills these.
 //
 // Threads: values.
 #pragma once
@@ -21,7 +22,7 @@ struct ObjectMeta {
   std::string name;
   std::string uid;
   std::string resource_version;
-  int64_t creation_timestamp = 0;           // seconds since 1970, 0 when absent
+  int64_t creation_timestamp = 0;             // seconds since 1970, 0 when absent
   std::optional<int64_t> deletion_timestamp;  // seconds since 1970
   std::vector<std::pair<std::string, std::string>> labels;
   // Only annotations that decode.h lists; all others are skipped unread.
