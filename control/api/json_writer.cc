@@ -83,10 +83,11 @@ void append_quoted(std::string& text, std::string_view value) {
   text += '"';
 }
 
-template <typename T>
-void append_number(std::string& text, T value) {
+template <typename T, typename... Format>
+void append_number(std::string& text, T value, Format... format) {
   std::array<char, 40> buffer;
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  const auto end =
+      std::to_chars(buffer.data(), buffer.data() + buffer.size(), value, format...).ptr;
   text.append(buffer.data(), end);
 }
 
@@ -150,9 +151,15 @@ JsonWriter& JsonWriter::unsigned_number(uint64_t value) {
 }
 
 JsonWriter& JsonWriter::number(double value) {
+  // Many readers refuse a number without exponent that no integer type can hold.
+  constexpr double kLargestPlain = 1e18;
   if (!std::isfinite(value)) return null();
   separate();
-  append_number(text_, value);
+  if (std::abs(value) < kLargestPlain) {
+    append_number(text_, value);
+  } else {
+    append_number(text_, value, std::chars_format::scientific);
+  }
   return *this;
 }
 

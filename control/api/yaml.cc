@@ -62,7 +62,8 @@ std::string_view text_of(const yaml_char_t* text) {
 
 class Converter {
  public:
-  Converter(std::string_view text, std::string_view source) : source_(source) {
+  Converter(std::string_view text, std::string_view source, DuplicateKeys duplicates)
+      : source_(source), duplicates_(duplicates) {
     ready_ = yaml_parser_initialize(&parser_) == 1;
     if (ready_) {
       yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()),
@@ -211,7 +212,7 @@ class Converter {
     if (frame.merge) return {};
     if (plain.kind == ScalarKind::kNull) return error_at(mark, "a key must not be null");
     frame.key = plain.kind == ScalarKind::kString ? std::string(text) : plain.json;
-    if (!frame.node->keys.insert(frame.key).second) {
+    if (!frame.node->keys.insert(frame.key).second && duplicates_ == DuplicateKeys::kRefuse) {
       return error_at(mark, fmt::format("duplicate key \"{}\"", frame.key));
     }
     return {};
@@ -293,6 +294,7 @@ class Converter {
   }
 
   std::string_view source_;
+  DuplicateKeys duplicates_;
   yaml_parser_t parser_{};
   bool ready_ = false;
   int documents_ = 0;
@@ -312,12 +314,13 @@ bool is_json(std::string_view text) {
 
 }  // namespace
 
-Result<std::string> yaml_to_json(std::string_view text, std::string_view source) {
+Result<std::string> yaml_to_json(std::string_view text, std::string_view source,
+                                 DuplicateKeys duplicates) {
   if (text.size() > kMaxInput) {
     return Status::error(StatusCode::kExhausted, kOperation, source,
                          fmt::format("{} bytes are more than {}", text.size(), kMaxInput));
   }
-  Converter converter(text, source);
+  Converter converter(text, source, duplicates);
   Result<std::string> json = converter.run();
   if (!json.ok() && converter.malformed() && is_json(text)) return std::string(text);
   return json;

@@ -2,7 +2,7 @@
 //
 // Configuration files (KubeProxyConfiguration, kubeconfig) are YAML or JSON; everything after this
 // function deals with JSON only. One document; anchors and aliases are followed within a bound,
-// tags are refused, duplicate keys are an error with line and column.
+// tags are refused, duplicate keys are an error with line and column unless the caller wants them.
 //
 // Threads: pure function.
 #pragma once
@@ -14,7 +14,13 @@
 
 namespace fairlead::api {
 
+enum class DuplicateKeys {
+  kRefuse,
+  kKeep,  // the JSON has them all, in their order: the caller reports them
+};
+
 // `source` names the input in errors: a path.
-Result<std::string> yaml_to_json(std::string_view text, std::string_view source);
+Result<std::string> yaml_to_json(std::string_view text, std::string_view source,
+                                 DuplicateKeys duplicates = DuplicateKeys::kRefuse);
 
 }  // namespace fairlead::api
