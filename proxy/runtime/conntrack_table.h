@@ -44,7 +44,7 @@ class ConntrackTable {
   // Calls `visit` for each flow that passes the filter; a table that filters only roughly may pass
   // more. Nothing is kept: memory does not grow with the table. `visit` may call remove().
   virtual Status list(const ConntrackFilter& filter,
-                      const std::function<void(const ConntrackFlow&)>& visit) = 0;
+                      const std::function<bool(const ConntrackFlow&)>& visit) = 0;
   // kNotFound when the flow has gone meanwhile.
   virtual Status remove(const ConntrackFlow& flow) = 0;
 };
