@@ -18,7 +18,7 @@ namespace fairlead::proxy {
 enum class FileChange {
   kNone,
   kContent,  // it holds something else now
-  kGone,     // it cannot be read now; it may come back
+  kGone,     // it cannot be read now; it may come back while its directory exists
 };
 
 class ConfigFileWatch {
@@ -34,10 +34,12 @@ class ConfigFileWatch {
  private:
   ConfigFileWatch(Fd inotify, std::string path, std::string content);
   Status watch_directories();
+  Result<bool> take_events();  // whether any of them may concern the content
 
   Fd inotify_;
   std::string path_;
   std::string content_;
+  bool checked_ = false;
   std::map<std::string, int> watches_;  // directory to watch descriptor
 };
 
