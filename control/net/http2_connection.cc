@@ -17,6 +17,9 @@ constexpr size_t kWriteSize = size_t{64} << 10;
 constexpr uint32_t kMaxStreams = 250;
 constexpr int32_t kStreamWindow = 256 << 10;
 constexpr int32_t kConnectionWindow = 4 << 20;
+// A client that gets its answer before it has sent its body may go on for this long. Resetting the
+// stream at once would make many clients forget the answer.
+constexpr size_t kMaxDiscarded = size_t{16} << 20;
 
 struct SessionDelete {
   void operator()(nghttp2_session* session) const { ::nghttp2_session_del(session); }
@@ -119,6 +122,10 @@ nghttp2_session* Http2Connection::make_session(Http2Connection* self) {
         if (stream != nullptr) {
           stream->add_body(text_of(bytes, size), connection->host_.options().max_body);
           if (!stream->refusal.empty()) connection->dispatch(*stream, id);
+          if (stream->discarded > kMaxDiscarded) {
+            ::nghttp2_submit_rst_stream(connection->session_.get(), NGHTTP2_FLAG_NONE, id,
+                                        NGHTTP2_NO_ERROR);
+          }
         }
         return 0;
       });
@@ -240,13 +247,7 @@ void Http2Connection::submit_head(Http2Stream& stream, int32_t id, const HttpRes
                               uint32_t* flags, nghttp2_data_source*, void* user) -> ssize_t {
     Http2Stream* found = static_cast<Http2Connection*>(user)->find(stream_id);
     if (found == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
-    const ssize_t filled = found->read_body(out, room, flags);
-    // The answer is complete although the request is not: tell the peer to stop sending.
-    if ((*flags & NGHTTP2_DATA_FLAG_EOF) != 0 && !found->request_complete) {
-      ::nghttp2_submit_rst_stream(static_cast<Http2Connection*>(user)->session_.get(),
-                                  NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR);
-    }
-    return filled;
+    return found->read_body(out, room, flags);
   };
   ::nghttp2_submit_response(session_.get(), id, pairs.data(), pairs.size(),
                             empty || bodiless || stream.head_request ? nullptr : &provider);
@@ -335,7 +336,7 @@ bool Http2Connection::expired(Clock::time_point now) {
   // A stream may be quiet for as long as its handler likes, but a body that has stopped coming or
   // an answer that nobody takes (the peer grants no window) holds memory.
   for (const auto& [id, stream] : streams_) {
-    const bool waits_for_peer = !stream->dispatched || !stream->body.empty();
+    const bool waits_for_peer = !stream->request_complete || !stream->body.empty();
     if (waits_for_peer && now - stream->last_progress > options.idle_timeout) {
       ::nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
     }

@@ -39,6 +39,7 @@ void Http2Stream::add_header(std::string_view name, std::string_view value, size
 
 void Http2Stream::add_body(std::string_view bytes, size_t max_body) {
   last_progress = Clock::now();
+  if (dispatched) discarded += bytes.size();
   if (!refusal.empty() || dispatched) return;
   if (request.body.size() + bytes.size() > max_body) {
     request.body = std::string();

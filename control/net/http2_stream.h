@@ -21,6 +21,7 @@ struct Http2Stream {
   bool expects_continue = false;
   bool request_complete = false;  // the peer has sent its end
   bool dispatched = false;
+  size_t discarded = 0;  // of a body that came after the answer
 
   std::shared_ptr<Exchange> exchange;  // since dispatch
   std::deque<Buffer> body;
