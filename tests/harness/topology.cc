@@ -23,6 +23,13 @@ DualAddress numbered(std::string_view v4, std::string_view v6, int n) {
   return {std::string(v4) + std::to_string(n), canonical_host(std::string(v6) + hex)};
 }
 
+// The n-th address of a /16 and a /112.
+DualAddress in_range(std::string_view v4, std::string_view v6, int n) {
+  DualAddress address = numbered("", v6, n + 1);
+  address.v4 = std::string(v4) + std::to_string(n / 250) + "." + std::to_string(1 + n % 250);
+  return address;
+}
+
 // The gateway of the pods: the node's address on every pod cable.
 DualAddress gateway_of(std::string_view node) {
   return node == "node-a" ? DualAddress{"10.244.1.1", "fd00:10:244:1::1"}
@@ -84,15 +91,13 @@ DualAddress Topology::node_b() {
   return {"172.31.0.12", "2001:db8:31::12"};
 }
 DualAddress Topology::service_ip(int n) {
-  DualAddress address = numbered("", "fd00:10:96::", n);
-  address.v4 = "10.96." + std::to_string(n / 250) + "." + std::to_string(1 + n % 250);
-  return address;
+  return in_range("10.96.", "fd00:10:96::", n);
 }
 DualAddress Topology::external_ip(int n) {
-  return numbered("192.0.2.", "2001:db8:2::", 1 + n);
+  return in_range("10.97.", "2001:db8:97::", n);
 }
 DualAddress Topology::load_balancer_ip(int n) {
-  return numbered("203.0.113.", "2001:db8:113::", 1 + n);
+  return in_range("10.98.", "2001:db8:98::", n);
 }
 std::string Topology::cluster_cidrs() {
   return "10.244.0.0/16,fd00:10:244::/56";

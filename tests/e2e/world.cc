@@ -1,0 +1,151 @@
+#include "tests/e2e/world.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace fairlead::e2e {
+namespace {
+
+using dataplane::Family;
+using dataplane::Protocol;
+using harness::Topology;
+
+std::string_view flag_name(std::string_view argument) {
+  return argument.substr(0, argument.find('='));
+}
+
+// The pods behind the mark, in turn, so that one that is seen tells which slice is in effect.
+constexpr const char* kMarkPods[] = {"a1", "a2", "a3"};
+
+}  // namespace
+
+const std::vector<Mode>& modes() {
+  using harness::Feature;
+  static const std::vector<Mode> all = {
+      {"nftables", {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kNftables}},
+  };
+  return all;
+}
+
+Result<World*> World::get() {
+  struct Built {
+    std::unique_ptr<World> world{new World()};
+    Status status = world->build();
+  };
+  // Ends with the process, after the last test.
+  static const Built built;
+  if (!built.status) return built.status;
+  return built.world.get();
+}
+
+World::~World() {
+  proxy_.reset();
+  if (!log_path_.empty()) ::unlink(log_path_.c_str());
+}
+
+Status World::build() {
+  ASSIGN_OR_RETURN(topology_, Topology::create());
+  ASSIGN_OR_RETURN(api_, Api::start(at("node-a")));
+  const char* directory = std::getenv("TMPDIR");
+  log_path_ = std::string(directory != nullptr ? directory : "/tmp") + "/fairlead-e2e-" +
+              std::to_string(::getpid()) + ".log";
+  marks_ = std::make_unique<harness::Cluster>(*api_, [] {});
+  mark_ =
+      std::make_unique<harness::ServiceObject>(marks_->service("mark").protocols({Protocol::kTcp}));
+  cluster_ = std::make_unique<harness::Cluster>(
+      *api_, [this] { settle(); }, 2);
+  marks_->write_node();
+  return {};
+}
+
+std::vector<std::string> World::arguments(const std::string& mode,
+                                          const std::vector<std::string>& flags) const {
+  std::vector<std::string> all = {
+      "--proxy-mode=" + mode,
+      "--master=" + api_->url(),
+      "--hostname-override=node-a",
+      "--cluster-cidr=" + Topology::cluster_cidrs(),
+      "--healthz-bind-address=0.0.0.0:" + std::to_string(harness::kHealthPort),
+      "--metrics-bind-address=127.0.0.1:" + std::to_string(harness::kMetricsPort),
+      "--audit-period=1s",
+      "--conntrack-max-per-core=0",  // the machine's own limits are none of a test's business
+      "--oom-score-adj=0",
+      "--v=2",
+  };
+  for (const std::string& flag : flags) {
+    std::erase_if(all,
+                  [&](const std::string& known) { return flag_name(known) == flag_name(flag); });
+    all.push_back(flag);
+  }
+  return all;
+}
+
+Status World::ensure_proxy(const std::string& mode, const std::vector<std::string>& flags) {
+  if (proxy_ && proxy_->running() && mode == mode_ && flags == flags_) return {};
+  stop_proxy();
+  if (!mode_.empty() && mode != mode_) RETURN_IF_ERROR(clean_up());
+  mode_ = mode;
+  flags_ = flags;
+  return start_proxy();
+}
+
+Status World::start_proxy(std::chrono::milliseconds at_most) {
+  ASSIGN_OR_RETURN(proxy_,
+                   harness::ProxyProcess::start(at("node-a"), arguments(mode_, flags_), log_path_));
+  return proxy_->wait_ready(at_most);
+}
+
+void World::stop_proxy() {
+  if (proxy_ && proxy_->running()) {
+    const Result<int> code = proxy_->stop();
+    EXPECT_TRUE(code.ok()) << code.status().message();
+    if (code.ok()) {
+      EXPECT_EQ(*code, 0) << proxy_->log_tail();
+    }
+  }
+  proxy_.reset();
+}
+
+Status World::clean_up() {
+  std::vector<std::string> all = arguments(mode_, flags_);
+  all.push_back("--cleanup");
+  ASSIGN_OR_RETURN(const harness::CommandResult result,
+                   harness::run_proxy(at("node-a"), std::move(all)));
+  if (result.exit_code == 0) return {};
+  return Status::error(StatusCode::kInternal, "clean up", mode_, result.output);
+}
+
+bool World::settle() {
+  const std::string pod = kMarkPods[++settled_ % std::size(kMarkPods)];
+  mark_->port(static_cast<uint16_t>(1000 + settled_)).endpoints({harness::EndpointObject{pod}});
+  mark_->write();
+  for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+    const harness::Question question{&at("outside"), mark_->at_cluster_ip(family).front(), "", 0};
+    harness::Answer last;
+    const bool answered = harness::eventually([&] {
+      last = harness::ask(question, harness::kSilence);
+      return last.endpoint == pod;
+    });
+    if (!answered) {
+      ADD_FAILURE() << "the node does not take up changes: " << question.target.to_string()
+                    << " should be answered by " << pod << " but is " << last.to_string();
+      return false;
+    }
+  }
+  return true;
+}
+
+std::string World::diagnosis() {
+  std::string text = "--- to look inside: nsenter --net=" + at("node-a").path() + "\n";
+  const Result<harness::CommandResult> rules = at("node-a").run([] {
+    return harness::run_command({"nft", "list", "ruleset"});
+  });
+  if (rules) text += "--- rules of node-a\n" + rules->output;
+  if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
+  return text;
+}
+
+}  // namespace fairlead::e2e
