@@ -1,4 +1,7 @@
-// The API client: one thread, one libcurl multi handle, one connection per server where HTTP/2 is offered.
+// The API client: one thread, one libcurl multi handle, one connection per server where HTTP/2 is
+// offered.
+//
+// A connection on which a request timed out gets no new requests; the others on it may go on.
 //
 // Everything that talks to the API server (reflectors, single requests) lives on the client's loop
 // thread; results come back through callbacks on that thread. JSON on the wire, gzip accepted.
@@ -7,6 +10,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,9 +25,12 @@ struct Request {
   std::string method = "GET";
   std::string path;  // path and query, "/api/v1/nodes/a"
   std::string body;
-  std::string content_type;                        // with a body; default application/json
-  std::chrono::milliseconds timeout{30000};        // whole request; 0: none (watches)
-  size_t max_body = size_t{64} << 20;              // larger answers are an error
+  std::string content_type;                  // with a body; default application/json
+  std::chrono::milliseconds timeout{30000};  // whole request; 0: none (watches)
+  size_t max_body = size_t{64} << 20;        // larger answers are an error (after inflation)
+  // No byte of the answer for this long ends the request; 0: none. The connection it was on is not
+  // used for new requests, since a peer that says nothing is likely to be dead.
+  std::chrono::milliseconds silence_limit{0};
 };
 
 struct Response {
@@ -36,7 +43,9 @@ struct Response {
 // Called on the loop thread. A transport failure is a Status; any HTTP status is a Response.
 using ResponseCallback = std::function<void(Result<Response>)>;
 
-// A streaming request: `on_data` sees body bytes of 2xx answers as they come; return false to cancel.
+// A streaming request: `on_data` sees body bytes of 2xx answers as they come; return false to
+// cancel, after which nothing is called any more. Any of them may be empty. They may call the
+// client, but must not destroy it.
 struct StreamCallbacks {
   std::function<void(int http_status)> on_headers;
   std::function<bool(std::string_view bytes)> on_data;
@@ -62,7 +71,8 @@ class Client {
   virtual void stop() = 0;
   virtual void post(std::function<void()> work) = 0;
 
-  // Counters for rest_client_* metrics; called on the loop thread after each request.
+  // Counters for rest_client_* metrics; called on the loop thread after each request, for a stream
+  // when its head has arrived (or never will).
   struct RequestReport {
     std::string method;
     std::string host;

@@ -1,4 +1,5 @@
-// Where the API server is and how to be somebody there: kubeconfig files and in-cluster configuration.
+// Where the API server is and how to be somebody there: kubeconfig files and in-cluster
+// configuration.
 //
 // Threads: values; loading reads files.
 #pragma once
@@ -34,6 +35,7 @@ Result<ClientConfig> load_kubeconfig(const std::string& path, std::string_view c
 
 // The Pod's ServiceAccount: KUBERNETES_SERVICE_HOST/PORT and
 // /var/run/secrets/kubernetes.io/serviceaccount (`root` for tests).
-Result<ClientConfig> load_in_cluster(const std::string& root = "/var/run/secrets/kubernetes.io/serviceaccount");
+Result<ClientConfig> load_in_cluster(
+    const std::string& root = "/var/run/secrets/kubernetes.io/serviceaccount");
 
 }  // namespace fairlead::client

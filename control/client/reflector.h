@@ -1,11 +1,20 @@
-// A reflector keeps somebody's picture of one resource equal to the API server's: paged list, then watch.
+// A reflector keeps somebody's picture of one resource equal to the API server's: paged list, then
+// watch.
 //
-// Promises: every object that exists after a list is delivered as an upsert, every object that has gone
-// since as a removal; after that every change once, in the server's order per object. Nothing is
-// delivered twice: a re-list delivers only what changed (it knows each object's resourceVersion) and what
-// went. Bookmarks move the resume point; a lost connection resumes from it; 410 Gone re-lists. Failures
-// back off with jitter (200 ms doubling to 30 s, reset after a minute of health); 429 and Retry-After
-// are obeyed. Memory is bounded by one page, one watch line and one (key, version) per object.
+// Promises: every object that exists after a list is delivered as an upsert, every object that has
+// gone since as a removal; after that every change once, in the server's order per object. Nothing
+// is delivered twice: a re-list delivers only what changed (it knows each object's resourceVersion)
+// and what went. Bookmarks move the resume point; a lost connection resumes from it; 410 Gone
+// re-lists. Failures back off with jitter (200 ms doubling to 30 s, reset after a minute of
+// health); 429 and Retry-After are obeyed. Memory is bounded by one page, one watch line and one
+// (key, version) per object.
+//
+// Lists are consistent reads in pages: no resourceVersion is sent. resourceVersion=0 would let the
+// server answer from a cache that may be older than what has been seen already, and ignore the page
+// size. A page that failed is asked for again; 410 in the middle starts the list over, twice in a
+// row without pages. Where the server's history has gone back (its list is older than the last
+// event), versions are not trusted and every object is delivered again. A line that cannot be read
+// means that an event may be lost, so it ends the watch and lists again.
 //
 // Threads: the client's loop thread; the sink is called there.
 #pragma once

@@ -1,0 +1,16 @@
+// Base64 as kubeconfig files carry it.
+//
+// Threads: pure function.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace fairlead::client {
+
+// Line breaks are ignored, padding is required; nullopt when malformed.
+std::optional<std::string> decode_base64(std::string_view text);
+std::string encode_base64(std::string_view bytes);
+
+}  // namespace fairlead::client
