@@ -1,0 +1,329 @@
+// The backend on a real kernel, in a network namespace of its own: what it installs, adopts,
+// repairs and survives. Traffic is the business of tests/e2e.
+#include "nftables/backend.h"
+
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <map>
+#include <random>
+
+#include "dataplane/compile.h"
+#include "text.h"
+
+namespace fairlead::nftables {
+namespace {
+
+using dataplane::Ack;
+using dataplane::Backend;
+using dataplane::Delta;
+using dataplane::Family;
+using dataplane::ForwardingTable;
+using dataplane::NodeRules;
+using dataplane::testing::address;
+using dataplane::testing::prefix;
+
+// Fails transactions on demand.
+class FaultyTransport final : public NetlinkTransport {
+ public:
+  explicit FaultyTransport(std::unique_ptr<NetlinkTransport> real) : real_(std::move(real)) {}
+
+  Result<std::vector<Refused>> transact(ByteView batch) override {
+    ++transactions;
+    if (fail_next > 0) {
+      --fail_next;
+      return Status::from_errno(ENOBUFS, "send to", "nf_tables");
+    }
+    return real_->transact(batch);
+  }
+  Status dump(ByteView request, const std::function<void(ByteView)>& each) override {
+    return real_->dump(request, each);
+  }
+
+  int fail_next = 0;
+  int transactions = 0;
+
+ private:
+  std::unique_ptr<NetlinkTransport> real_;
+};
+
+std::string shell(const std::string& command) {
+  std::string output;
+  FILE* const pipe = ::popen((command + " 2>&1").c_str(), "r");
+  char buffer[4096];
+  while (const size_t length = ::fread(buffer, 1, sizeof buffer, pipe)) {
+    output.append(buffer, length);
+  }
+  const int status = ::pclose(pipe);
+  return status == 0 ? output : "FAILED: " + output;
+}
+
+// A service with a cluster IP, a node port and an external IP in both families.
+dataplane::Service service(int n) {
+  dataplane::Service service;
+  service.name = {"default", "svc" + std::to_string(n)};
+  const auto low = static_cast<uint32_t>(n);
+  service.cluster_ips = {dataplane::Address::v4(0x0a600000U + low),
+                         address("fd00:96::" + std::to_string(n))};
+  service.external_ips = {dataplane::Address::v4(0xcb007100U + low)};
+  service.ports = {{"http", dataplane::Protocol::kTcp, 80, static_cast<uint16_t>(30000 + n)}};
+  return service;
+}
+
+class NftablesBackendTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: network namespaces and nf_tables";
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    if (const Status ready = probe(); !ready) GTEST_SKIP() << ready.message();
+    rules_.families = {Family::kIPv4, Family::kIPv6};
+    rules_.detector.pod_prefixes = {prefix("10.244.0.0/16"), prefix("10.244.1.0/24"),
+                                    prefix("fd00:244::/32")};
+    rules_.node_port_addresses = {address("192.0.2.10")};
+    view_.families = rules_.families;
+    restart();
+  }
+
+  // A new process on the same kernel.
+  void restart() {
+    Result<std::unique_ptr<NetlinkTransport>> real = open_netlink();
+    ASSERT_TRUE(real) << real.status().message();
+    auto faulty = std::make_unique<FaultyTransport>(std::move(*real));
+    transport_ = faulty.get();
+    Result<std::unique_ptr<TextClient>> text = open_text_client();
+    ASSERT_TRUE(text);
+    backend_ = create_backend(std::move(faulty), std::move(*text), options_);
+    const Status started = backend_->start(rules_);
+    ASSERT_TRUE(started) << started.message();
+  }
+
+  void put(int n, int endpoints, bool local_policy = false, uint32_t affinity = 0) {
+    dataplane::Service object = service(n);
+    object.external_traffic_local = local_policy;
+    object.affinity_seconds = affinity;
+    std::vector<dataplane::EndpointGroup> groups(2);
+    for (size_t f = 0; f < 2; ++f) {
+      groups[f] = {"http", dataplane::Protocol::kTcp, f == 0 ? Family::kIPv4 : Family::kIPv6, {}};
+      for (int i = 0; i < endpoints; ++i) {
+        dataplane::Endpoint endpoint;
+        const std::string host = std::to_string(n % 250) + (f == 0 ? "." : ":") + std::to_string(i);
+        endpoint.target = {address((f == 0 ? "10.244." : "fd00:244::") + host), 8080};
+        endpoint.local = i == 0;
+        groups[f].endpoints.push_back(endpoint);
+      }
+    }
+    table_.replace(object.name, dataplane::compile(object, groups, view_));
+  }
+
+  Ack apply(bool complete = false) {
+    if (complete) table_.forget_acknowledged();
+    Delta delta = table_.pending();
+    delta.complete = complete;
+    delta.generation = ++generation_;
+    Result<Ack> ack = backend_->apply(delta);
+    EXPECT_TRUE(ack) << ack.status().message();
+    if (!ack) return {};
+    for (const auto& refusal : ack->refused) ADD_FAILURE() << refusal.reason.message();
+    table_.acknowledge(delta, {});
+    return *ack;
+  }
+
+  // Nothing is missing, wrong or left over in the kernel.
+  void expect_exact() {
+    Result<dataplane::AuditReport> report = backend_->audit();
+    ASSERT_TRUE(report) << report.status().message();
+    EXPECT_EQ(report->repaired, 0U);
+  }
+
+  NodeRules rules_;
+  dataplane::CompileView view_;
+  FamilyOptions options_;
+  ForwardingTable table_;
+  std::unique_ptr<Backend> backend_;
+  FaultyTransport* transport_ = nullptr;
+  uint64_t generation_ = 0;
+};
+
+TEST_F(NftablesBackendTest, InstallsWhatNftCanList) {
+  for (int n = 1; n <= 3; ++n) put(n, n);
+  put(4, 2, true, 30);
+  put(5, 0);
+  apply(true);
+  expect_exact();
+  const std::string listing = shell("nft list table ip fairlead");
+  EXPECT_NE(listing.find("10.96.0.1 . tcp . 80"), std::string::npos) << listing;
+  EXPECT_NE(listing.find("chain pick-2-sticky-30"), std::string::npos);
+  EXPECT_EQ(shell("nft list table ip6 fairlead").find("FAILED"), std::string::npos);
+  EXPECT_EQ(shell("nft -j list table ip fairlead").find("FAILED"), std::string::npos);
+}
+
+TEST_F(NftablesBackendTest, CostFollowsTheChange) {
+  for (int n = 1; n <= 200; ++n) put(n, 5);
+  apply(true);
+  put(7, 6);
+  // One more endpoint: one slot, and the set's class replaced; in both families.
+  EXPECT_EQ(apply().operations, 6U);
+  put(7, 6);
+  EXPECT_EQ(apply().operations, 0U);
+  expect_exact();
+}
+
+TEST_F(NftablesBackendTest, ARestartTakesOverWhatStands) {
+  for (int n = 1; n <= 50; ++n) put(n, 3, n % 2 == 0, n % 3 == 0 ? 60 : 0);
+  apply(true);
+  const std::string before = shell("nft list table ip fairlead | sort");
+  restart();
+  EXPECT_EQ(shell("nft list table ip fairlead | sort"), before);
+  EXPECT_EQ(apply(true).operations, 0U);
+  EXPECT_EQ(shell("nft list table ip fairlead | sort"), before);
+  expect_exact();
+}
+
+TEST_F(NftablesBackendTest, ARestartConvergesOnWhatChangedMeanwhile) {
+  for (int n = 1; n <= 50; ++n) put(n, 3, n % 2 == 0, n % 3 == 0 ? 60 : 0);
+  apply(true);
+  restart();
+  for (int n = 1; n <= 10; ++n) table_.replace(service(n).name, {});
+  for (int n = 11; n <= 20; ++n) put(n, 4, n % 2 == 1);
+  put(60, 2);
+  apply(true);
+  expect_exact();
+  const std::string listing = shell("nft list table ip fairlead");
+  EXPECT_EQ(listing.find("10.96.0.7 "), std::string::npos);
+  EXPECT_NE(listing.find("10.96.0.60 "), std::string::npos);
+}
+
+TEST_F(NftablesBackendTest, AFailedTransactionLosesNothing) {
+  put(1, 2);
+  apply(true);
+  put(1, 3);
+  put(2, 2);
+  Delta delta = table_.pending();
+  transport_->fail_next = 1;
+  EXPECT_FALSE(backend_->apply(delta));
+  put(3, 1);
+  EXPECT_GT(apply().operations, 0U);
+  expect_exact();
+}
+
+TEST_F(NftablesBackendTest, NodeRulesChangeInPlace) {
+  for (int n = 1; n <= 5; ++n) put(n, 2, true);
+  apply(true);
+  rules_.detector.pod_prefixes.clear();
+  rules_.detector.bridge_interface = "cni0";
+  rules_.node_ports_on_all_addresses = true;
+  rules_.service_prefixes = {prefix("10.96.0.0/16")};
+  Delta delta;
+  delta.node = std::make_shared<NodeRules>(rules_);
+  ASSERT_TRUE(backend_->apply(delta));
+  expect_exact();
+  const std::string listing = shell("nft list table ip fairlead");
+  EXPECT_NE(listing.find("iifname \"cni0\""), std::string::npos) << listing;
+  EXPECT_EQ(listing.find("10.244.0.0/16"), std::string::npos);
+}
+
+TEST_F(NftablesBackendTest, HostileInterfaceNamesAreRefused) {
+  rules_.detector.bridge_interface = "x\"; flush ruleset";
+  const Status status = backend_->start(rules_);
+  EXPECT_EQ(status.code(), StatusCode::kInvalid);
+}
+
+struct Damage {
+  const char* command;
+};
+class NftablesRepairTest : public NftablesBackendTest,
+                           public ::testing::WithParamInterface<Damage> {};
+
+TEST_P(NftablesRepairTest, PutsBackWhatSomebodyBroke) {
+  for (int n = 1; n <= 20; ++n) put(n, 3, n % 2 == 0, n % 3 == 0 ? 60 : 0);
+  apply(true);
+  const std::string before = shell("nft list table ip fairlead | sort");
+  EXPECT_FALSE(backend_->disturbed());
+  ASSERT_EQ(shell(GetParam().command).find("FAILED"), std::string::npos);
+  EXPECT_TRUE(backend_->disturbed());
+  Result<dataplane::AuditReport> report = backend_->audit();
+  ASSERT_TRUE(report) << report.status().message();
+  EXPECT_GT(report->repaired, 0U);
+  EXPECT_EQ(shell("nft list table ip fairlead | sort"), before);
+  EXPECT_FALSE(backend_->disturbed());
+  expect_exact();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Damages, NftablesRepairTest,
+    ::testing::Values(
+        Damage{"nft delete table ip fairlead"}, Damage{"nft flush ruleset"},
+        Damage{"nft flush chain ip fairlead services"},
+        Damage{"nft flush chain ip fairlead pick-3"},
+        Damage{"nft flush chain ip fairlead nat-postrouting"},
+        Damage{"nft flush map ip fairlead endpoints"},
+        Damage{"nft delete element ip fairlead service-set { 10.96.0.3 . tcp . 80 }"},
+        Damage{"nft add element ip fairlead service-set { 10.97.0.3 . tcp . 80 : 1:1 } && "
+               "nft flush map ip fairlead policies"},
+        Damage{"nft add rule ip fairlead services drop"}));
+
+TEST_F(NftablesBackendTest, AChangeAfterDamageStillGoesIn) {
+  put(1, 2);
+  apply(true);
+  shell("nft flush map ip fairlead endpoints");
+  put(1, 1);  // must delete an element that is gone
+  apply();
+  expect_exact();
+}
+
+TEST_F(NftablesBackendTest, TheLimitRefusesOnlyWhatExceedsIt) {
+  options_.element_limit = 60;
+  restart();
+  put(1, 3);
+  apply(true);
+  put(2, 60);
+  const Delta delta = table_.pending();
+  Result<Ack> ack = backend_->apply(delta);
+  ASSERT_TRUE(ack);
+  ASSERT_EQ(ack->refused.size(), 2U);  // in both families
+  EXPECT_EQ(ack->refused[0].key.service.name, "svc2");
+  EXPECT_EQ(ack->refused[0].reason.code(), StatusCode::kExhausted);
+  expect_exact();
+}
+
+TEST_F(NftablesBackendTest, RemoveAllLeavesForeignTablesAlone) {
+  ASSERT_EQ(shell("nft add table ip foreign"), "");
+  put(1, 2);
+  apply(true);
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_EQ(shell("nft list ruleset"), "table ip foreign {\n}\n");
+}
+
+// A long random history in small batches, with restarts in between, ends exactly where it should.
+TEST_F(NftablesBackendTest, AnyHistoryEndsExact) {
+  std::mt19937 random(12345);  // the same history in every run
+  const auto pick = [&](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  apply(true);
+  for (int round = 0; round < 60; ++round) {
+    for (int change = 0; change < 5; ++change) {
+      const int n = 1 + pick(12);
+      if (pick(4) == 0) {
+        table_.replace(service(n).name, {});
+      } else {
+        put(n, pick(7), pick(2) == 0, pick(3) == 0 ? 30 + static_cast<uint32_t>(pick(2)) : 0);
+      }
+    }
+    if (pick(10) == 0) {
+      restart();
+      apply(true);
+    } else {
+      apply();
+    }
+  }
+  expect_exact();
+  const size_t entries = table_.size();
+  restart();
+  EXPECT_EQ(apply(true).operations, 0U) << entries << " entries";
+}
+
+}  // namespace
+}  // namespace fairlead::nftables
