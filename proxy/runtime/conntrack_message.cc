@@ -153,7 +153,9 @@ MessageBuilder conntrack_dump_request(const ConntrackFilter& filter, bool kernel
   if (!kernel_filter) return message;
   uint32_t fields = kFilterProtocol;
   message.nested(CTA_TUPLE_ORIG, [&] {
-    if (filter.destination) {
+    // Kernels up to at least 6.18 read an IPv6 address here the wrong way round: they pass all
+    // flows but those to it.
+    if (filter.destination && filter.destination->is_v4()) {
       fields |= kFilterDestination;
       message.nested(CTA_TUPLE_IP, [&] {
         put_address(message, CTA_IP_V4_DST, CTA_IP_V6_DST, *filter.destination);

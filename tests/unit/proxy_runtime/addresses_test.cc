@@ -138,7 +138,7 @@ TEST(AddressWatcherTest, FollowsTheInterfaces) {
     EXPECT_THAT(names(watcher), UnorderedElementsAre("lo 127.0.0.1/8", "lo ::1/128"));
     EXPECT_TRUE(watcher.addresses()[0].loopback_interface);
 
-    ASSERT_TRUE(shell("ip link add d0 type dummy && ip addr add 10.9.0.1/24 dev d0"));
+    ASSERT_TRUE(shell("ip link add d0 type veth peer name d1 && ip addr add 10.9.0.1/24 dev d0"));
     wait_for_change(watcher);
     EXPECT_THAT(names(watcher),
                 UnorderedElementsAre("lo 127.0.0.1/8", "lo ::1/128", "d0 10.9.0.1/24"));
@@ -157,7 +157,7 @@ TEST(AddressWatcherTest, ListsAgainAfterAnOverrun) {
   in_new_netns([] {
     auto opened = AddressWatcher::open();
     ASSERT_TRUE(opened.ok());
-    ASSERT_TRUE(shell("ip link add d0 type dummy"));
+    ASSERT_TRUE(shell("ip link add d0 type veth peer name d1"));
     // Room for next to nothing: the kernel must drop notifications.
     const int tiny = 1;
     ASSERT_EQ(::setsockopt((*opened)->fd(), SOL_SOCKET, SO_RCVBUF, &tiny, sizeof tiny), 0);

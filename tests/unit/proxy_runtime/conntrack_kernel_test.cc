@@ -95,7 +95,7 @@ class ConntrackKernelTest : public testing::Test {
           shell("nft 'table inet nat { chain output { type nat hook output priority -100;"
                 " ip daddr 10.96.0.10 udp dport 53 dnat ip to 10.0.0.1:5353;"
                 " ip daddr 10.96.0.10 sctp dport 36412 dnat ip to 10.0.0.1:36412;"
-                " ip6 daddr fd00:96::a udp dport 53 dnat ip6 to [fd00:1::1]:5353; } }'"));
+                " ip6 daddr fd00:96::a udp dport 53 dnat ip6 to [fd00:1::1]:5353; }; }'"));
       auto table = open_kernel_conntrack();
       ASSERT_TRUE(table.ok()) << table.status().message();
       body(**table);

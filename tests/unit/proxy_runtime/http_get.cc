@@ -24,7 +24,7 @@ Fd connect_to(uint16_t port, const std::string& host) {
   return connected ? std::move(fd) : Fd();
 }
 
-HttpReply exchange(uint16_t port, std::string_view bytes, const std::string& host) {
+HttpReply send_and_read(uint16_t port, std::string_view bytes, const std::string& host) {
   const Fd fd = connect_to(port, host);
   HttpReply reply;
   if (!fd.valid() || ::send(fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0) return reply;
@@ -44,10 +44,10 @@ HttpReply exchange(uint16_t port, std::string_view bytes, const std::string& hos
 
 HttpReply http_get(uint16_t port, std::string_view path, const std::string& host,
                    std::string_view method) {
-  return exchange(port,
-                  std::string(method) + " " + std::string(path) +
-                      " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
-                  host);
+  return send_and_read(port,
+                       std::string(method) + " " + std::string(path) +
+                           " HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n",
+                       host);
 }
 
 Fd occupy_port(uint16_t& port) {

@@ -19,7 +19,8 @@ struct HttpReply {
 // `host` is a numeric address.
 Fd connect_to(uint16_t port, const std::string& host = "127.0.0.1");
 // Sends `bytes` and reads until the peer closes.
-HttpReply exchange(uint16_t port, std::string_view bytes, const std::string& host = "127.0.0.1");
+HttpReply send_and_read(uint16_t port, std::string_view bytes,
+                        const std::string& host = "127.0.0.1");
 HttpReply http_get(uint16_t port, std::string_view path, const std::string& host = "127.0.0.1",
                    std::string_view method = "GET");
 

@@ -148,7 +148,7 @@ TEST_F(ServiceHealthTest, OtherMethodsAndNonsenseAreRefused) {
   const uint16_t port = free_port();
   reconcile({{kWeb, {port, 1}}});
   EXPECT_EQ(http_get(port, "/", "127.0.0.1", "POST").status, 405);
-  EXPECT_EQ(exchange(port, "\x16\x03\x01 nonsense").status, 400);
+  EXPECT_EQ(send_and_read(port, "\x16\x03\x01 nonsense").status, 400);
   const HttpReply head = http_get(port, "/", "127.0.0.1", "HEAD");
   EXPECT_EQ(head.status, 200);
   EXPECT_EQ(head.body, "");
@@ -156,7 +156,7 @@ TEST_F(ServiceHealthTest, OtherMethodsAndNonsenseAreRefused) {
   // A body that nobody reads must not lose the answer.
   const std::string big =
       "GET / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + std::string(100000, 'x');
-  EXPECT_EQ(exchange(port, big).status, 200);
+  EXPECT_EQ(send_and_read(port, big).status, 200);
 }
 
 TEST_F(ServiceHealthTest, ARequestInPiecesIsPutTogether) {
