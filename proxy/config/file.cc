@@ -240,4 +240,17 @@ Result<std::string> read_config_file(const std::string& path) {
   return text;
 }
 
+Status write_config_file(const std::string& path, std::string_view text) {
+  constexpr mode_t kMode = 0666;  // less the umask
+  const Fd file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kMode));
+  if (!file.valid()) return Status::from_errno(errno, "create", path);
+  while (!text.empty()) {
+    const ssize_t count = ::write(file.get(), text.data(), text.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return Status::from_errno(errno, "write", path);
+    text.remove_prefix(static_cast<size_t>(count));
+  }
+  return {};
+}
+
 }  // namespace fairlead::proxy

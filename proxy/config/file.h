@@ -4,7 +4,7 @@
 // value of the wrong type, a bad duration and another kind of object are errors. The top-level
 // block `fairlead` holds our own options.
 //
-// Threads: pure functions, but for read_config_file.
+// Threads: pure functions, but for the two that read and write files.
 #pragma once
 
 #include <string>
@@ -31,5 +31,8 @@ DecodedFile decode_config(std::string_view text, const std::string& path);
 
 // The content of a file of at most kMaxConfigFileBytes.
 Result<std::string> read_config_file(const std::string& path);
+
+// For --write-config-to: creates or replaces the content of `path`.
+Status write_config_file(const std::string& path, std::string_view text);
 
 }  // namespace fairlead::proxy

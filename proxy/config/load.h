@@ -18,7 +18,7 @@ namespace fairlead::proxy {
 enum class Action {
   kRun,
   kPrint,        // --help, --version: write `output` to standard output and exit with 0
-  kWriteConfig,  // --write-config-to: write `output` to the file `write_config_to` and exit
+  kWriteConfig,  // --write-config-to: write_config_file(write_config_to, output) and exit
   kCleanup,      // --cleanup: remove what any mode installed and exit
   kInitOnly,     // --init-only: do what needs privileges and exit
 };

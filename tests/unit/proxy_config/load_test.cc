@@ -3,6 +3,7 @@
 #include <functional>
 
 #include "cases.h"
+#include "proxy/config/file.h"
 
 namespace fairlead::proxy {
 namespace {
@@ -522,6 +523,16 @@ TEST(Load, TheWrittenConfigurationReadsBackAsItself) {
   EXPECT_EQ(second.loaded.config.masquerade_bit, 7);
   EXPECT_EQ(second.loaded.config.min_sync_period, seconds(2));
   EXPECT_EQ(second.loaded.config.hostname_override, "on");
+}
+
+TEST(Load, WritesAFileThatItReads) {
+  const TempDir dir;
+  const std::string path = dir.write("old", std::string(100000, 'x'));
+  const std::string text = run({"--write-config-to=" + path, "-v=9"}).loaded.output;
+  ASSERT_TRUE(write_config_file(path, text).ok());
+  EXPECT_EQ(load({"--config", path})->config.log_verbosity, 9);
+  EXPECT_EQ(write_config_file(dir / "no/such", text).system_errno(), ENOENT);
+  EXPECT_EQ(write_config_file("/dev/full", text).system_errno(), ENOSPC);
 }
 
 TEST(Load, ConfigzIsTheEffectiveConfiguration) {
