@@ -61,6 +61,15 @@ void linked_directory(const TempDir& dir) {
   fs::create_symlink("sub/actual", dir / "file");
 }
 
+// file -> hop/link -> far/target: a link in a directory of its own.
+void two_hops(const TempDir& dir) {
+  fs::create_directory(dir / "hop");
+  fs::create_directory(dir / "far");
+  dir.write("far/target", "old");
+  fs::create_symlink("../far/target", dir / "hop/link");
+  fs::create_symlink("hop/link", dir / "file");
+}
+
 TEST(ConfigFileWatch, NoticesEveryWayToChangeAFile) {
   const WatchCase cases[] = {
       {"nothing", plain, [](const TempDir&) {}, FileChange::kNone, false},
@@ -105,6 +114,13 @@ TEST(ConfigFileWatch, NoticesEveryWayToChangeAFile) {
       {"ConfigMap swapped, same content", config_map, swap_config_map("old"), FileChange::kNone},
       {"link's target written", link_elsewhere,
        [](const TempDir& d) { d.write("elsewhere/target", "new"); }, FileChange::kContent},
+      {"link half way swapped", two_hops,
+       [](const TempDir& d) {
+         d.write("new", "new");
+         fs::create_symlink("../new", d / "hop/link_tmp");
+         fs::rename(d / "hop/link_tmp", d / "hop/link");
+       },
+       FileChange::kContent},
       {"directory link swapped", linked_directory,
        [](const TempDir& d) {
          fs::create_directory(d / "second");
