@@ -61,13 +61,13 @@ void linked_directory(const TempDir& dir) {
   fs::create_symlink("sub/actual", dir / "file");
 }
 
-// file -> hop/link -> far/target: a link in a directory of its own.
+// file -> hop/link/target, hop/link -> far: a link half way, in a directory of its own.
 void two_hops(const TempDir& dir) {
   fs::create_directory(dir / "hop");
   fs::create_directory(dir / "far");
   dir.write("far/target", "old");
-  fs::create_symlink("../far/target", dir / "hop/link");
-  fs::create_symlink("hop/link", dir / "file");
+  fs::create_directory_symlink("../far", dir / "hop/link");
+  fs::create_symlink("hop/link/target", dir / "file");
 }
 
 TEST(ConfigFileWatch, NoticesEveryWayToChangeAFile) {
@@ -116,8 +116,9 @@ TEST(ConfigFileWatch, NoticesEveryWayToChangeAFile) {
        [](const TempDir& d) { d.write("elsewhere/target", "new"); }, FileChange::kContent},
       {"link half way swapped", two_hops,
        [](const TempDir& d) {
-         d.write("new", "new");
-         fs::create_symlink("../new", d / "hop/link_tmp");
+         fs::create_directory(d / "near");
+         d.write("near/target", "new");
+         fs::create_directory_symlink("../near", d / "hop/link_tmp");
          fs::rename(d / "hop/link_tmp", d / "hop/link");
        },
        FileChange::kContent},
