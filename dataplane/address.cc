@@ -270,7 +270,8 @@ std::string SocketAddress::to_string() const {
 uint64_t stable_hash(std::span<const uint8_t> bytes, uint64_t seed) {
   constexpr uint64_t kSecret0 = 0xa0761d6478bd642fULL;
   constexpr uint64_t kSecret1 = 0xe7037ed1a0b428dbULL;
-  uint64_t state = seed ^ kSecret0;
+  // Not mixed with a secret yet: that is what the loop does, and twice would make a factor of zero.
+  uint64_t state = seed;
   size_t offset = 0;
   while (offset < bytes.size()) {
     // Little-endian by construction, so that every machine agrees.
