@@ -43,7 +43,7 @@ HeadState read_request_head(std::string_view bytes) {
   }
   const size_t end = bytes.find("\r\n\r\n");
   if (end == std::string_view::npos) {
-    return bytes.size() >= kMaxRequestHead ? HeadState::kBad : HeadState::kIncomplete;
+    return bytes.size() >= kMaxRequestHead + 4 ? HeadState::kBad : HeadState::kIncomplete;
   }
   if (end > kMaxRequestHead) return HeadState::kBad;
   const std::string_view line = bytes.substr(0, bytes.find("\r\n"));

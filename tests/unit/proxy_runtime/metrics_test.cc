@@ -8,6 +8,8 @@
 #include <sstream>
 #include <thread>
 
+#include "proxy/runtime/metric_records.h"
+
 namespace fairlead::proxy {
 namespace {
 
@@ -203,6 +205,40 @@ TEST(MetricsTest, ThreadsDoNotLoseIncrements) {
   for (int i = 0; i < 10; ++i) EXPECT_FALSE(metrics.text().empty());
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(metrics.counter(Metric::kBackendOperations).value(), 4000);
+}
+
+TEST(MetricRecords, ConntrackPasses) {
+  Metrics metrics(options("nftables"));
+  const ConntrackRecorder record(metrics, std::vector<Family>{Family::kIPv4});
+  const Status failure = Status::error(StatusCode::kUnavailable, "list", "flows", "busy");
+  record({Family::kIPv4, 1, 10, 3, std::chrono::milliseconds(5), Status()});
+  record({Family::kIPv4, 1, 10, 1, std::chrono::milliseconds(5), failure});
+  record({Family::kIPv6, 1, 10, 9, std::chrono::milliseconds(5), Status()});  // not ours: ignored
+  const std::string text = metrics.text();
+  EXPECT_THAT(text,
+              HasSubstr("conntrack_reconciler_deleted_entries_total{ip_family=\"IPv4\"} 4\n"));
+  EXPECT_THAT(text, HasSubstr("conntrack_scanned_entries_total{ip_family=\"IPv4\"} 20\n"));
+  EXPECT_THAT(text, HasSubstr("conntrack_failures_total{ip_family=\"IPv4\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("sync_duration_seconds_count{ip_family=\"IPv4\"} 2\n"));
+}
+
+TEST(MetricRecords, Requests) {
+  Metrics metrics(options("nftables"));
+  client::Client::RequestReport report;
+  report.method = "GET";
+  report.verb = "WATCH";
+  report.host = "10.0.0.1:6443";
+  report.duration = std::chrono::milliseconds(200);
+  RequestRecorder record(metrics);
+  record(report);
+  report.code = 200;
+  record(report);
+  const std::string text = metrics.text();
+  EXPECT_THAT(text, HasSubstr("rest_client_requests_total{code=\"200\",host=\"10.0.0.1:6443\","
+                              "method=\"GET\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("code=\"<error>\""));
+  EXPECT_THAT(text, HasSubstr("rest_client_request_duration_seconds_count{host=\"10.0.0.1:6443\","
+                              "verb=\"WATCH\"} 2\n"));
 }
 
 }  // namespace
