@@ -37,7 +37,7 @@ struct ApiServerOptions {
   std::vector<std::string> certificate_dns_names = {"localhost", "kubernetes.default.svc"};
   std::vector<std::string> certificate_ip_addresses = {"127.0.0.1", "::1"};
   // Who may come in: both empty (false) admits everybody; both set admits holders of either.
-  std::string bearer_token;
+  std::string bearer_token = {};
   bool require_client_certificate = false;  // signed by the same authority
   bool http2 = true;
   bool compress =
@@ -58,7 +58,7 @@ struct Fault {
     kMalformed,  // 200 with a body (or a watch line) that is not JSON; a watch goes on after it
     kTruncate,   // half of the right body, then the connection is cut; watches are cut in a line
   };
-  std::string path;  // prefix of the request's path; empty: any
+  std::string path = {};  // prefix of the request's path; empty: any
   Verb verb = Verb::kAny;
   int count = 1;  // of requests; -1: until clear_faults()
   Kind kind = Kind::kStatus;

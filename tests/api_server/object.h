@@ -42,11 +42,12 @@ using ObjectPointer = std::shared_ptr<const StoredObject>;
 
 // What decides over what the text says of itself.
 struct ObjectOrigin {
-  std::string api_version;
-  std::string kind;
-  std::optional<std::string> name_space;  // empty for cluster-scoped types; nullopt: as in the text
+  std::string api_version = {};
+  std::string kind = {};
+  std::optional<std::string> name_space =
+      {};  // empty for cluster-scoped types; nullopt: as in the text
   uint64_t resource_version = 0;
-  ObjectPointer previous;  // its uid and creation time stay
+  ObjectPointer previous = {};  // its uid and creation time stay
 };
 
 // Only the envelope, without making an object of it.

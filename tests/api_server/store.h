@@ -20,10 +20,10 @@
 namespace fairlead::api_server {
 
 struct ResourceType {
-  std::string group;    // empty: the core group
-  std::string version;  // "v1"
-  std::string plural;   // "services"
-  std::string kind;     // "Service"
+  std::string group = {};    // empty: the core group
+  std::string version = {};  // "v1"
+  std::string plural = {};   // "services"
+  std::string kind = {};     // "Service"
   bool namespaced = true;
 
   std::string api_version() const { return group.empty() ? version : group + "/" + version; }
@@ -43,11 +43,11 @@ struct Change {
 };
 
 struct ListOptions {
-  std::string name_space;  // empty: all
-  Selector selector;
-  size_t limit = 0;      // 0: everything
-  uint64_t version = 0;  // the moment to look at
-  std::string start;     // the first key to look at
+  std::string name_space = {};  // empty: all
+  Selector selector = {};
+  size_t limit = 0;        // 0: everything
+  uint64_t version = 0;    // the moment to look at
+  std::string start = {};  // the first key to look at
 };
 
 struct ListPage {
