@@ -87,9 +87,9 @@ using Routes = std::array<Route, kSourceClassCount>;
 
 // Traffic to the cluster IP: sources that are not pods are masqueraded, since the answer would
 // otherwise not come back through this node; without a detector nobody can tell, so nobody is.
-Routes internal_routes(const Service& service, const CompileView& view) {
+Routes internal_routes(const Service& service, Family family, const CompileView& view) {
   const Choice choice = service.internal_traffic_local ? Choice::kLocal : Choice::kCluster;
-  const bool masquerade_others = view.masquerade_all || view.detects_local_traffic;
+  const bool masquerade_others = view.masquerade_all || view.detects(family);
   return {Route{choice, view.masquerade_all}, Route{choice, masquerade_others},
           Route{choice, masquerade_others}};
 }
@@ -149,7 +149,7 @@ void merge_same_addresses(std::vector<Frontend>& frontends) {
 
 std::vector<Frontend> frontends_of(const Service& service, const ServicePort& port, Family family,
                                    const CompileView& view) {
-  const Routes internal = internal_routes(service, view);
+  const Routes internal = internal_routes(service, family, view);
   const Routes external = external_routes(service);
   // Any range at all, of whichever family, closes the load-balancer addresses of both: ranges of
   // one family must not leave the other one open to everybody.

@@ -122,11 +122,15 @@ struct NodeRules {
   std::vector<Family> families;
   SourceDetector detector;
   uint32_t masquerade_mark = 0x4000;  // a single bit of the packet mark
-  // Node ports answer on every local address when true, otherwise on exactly these addresses.
-  bool node_ports_on_all_addresses = false;
+  // Node ports of a family (index 0: IPv4, 1: IPv6) answer on every local address but loopback when
+  // true, otherwise on exactly those of node_port_addresses.
+  std::array<bool, 2> node_ports_on_all_addresses{};
   std::vector<Address> node_port_addresses;
   std::vector<Prefix> service_prefixes;  // ServiceCIDRs, when the API server tells them
 
+  bool node_ports_everywhere(Family family) const {
+    return node_ports_on_all_addresses[family == Family::kIPv4 ? 0 : 1];
+  }
   friend bool operator==(const NodeRules&, const NodeRules&) = default;
 };
 

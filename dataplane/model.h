@@ -86,8 +86,13 @@ struct EndpointGroup {
 struct CompileView {
   std::vector<Family> families = {Family::kIPv4};  // those this node can serve
   std::vector<Address> node_addresses;             // the Node object's, for source ranges
-  bool detects_local_traffic = true;  // a source detector is configured (see NodeRules)
-  bool masquerade_all = false;        // --masquerade-all
+  // A source detector works in the family (see NodeRules): index 0 for IPv4, 1 for IPv6.
+  std::array<bool, 2> detects_local_traffic = {true, true};
+  bool masquerade_all = false;  // --masquerade-all
+
+  bool detects(Family family) const {
+    return detects_local_traffic[family == Family::kIPv4 ? 0 : 1];
+  }
 
   friend bool operator==(const CompileView&, const CompileView&) = default;
 };

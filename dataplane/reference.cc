@@ -43,7 +43,7 @@ const ReferenceEvaluator::Match* ReferenceEvaluator::find(const Packet& packet) 
   if (exact != by_address_.end()) return &exact->second;
 
   const std::vector<Address>& answering =
-      rules_.node_ports_on_all_addresses ? node_addresses_ : rules_.node_port_addresses;
+      rules_.node_ports_everywhere(destination.family()) ? node_addresses_ : rules_.node_port_addresses;
   // Node ports never answer on loopback: the answer's route would leave the host with a martian
   // source.
   if (destination.is_loopback() ||

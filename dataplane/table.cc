@@ -245,6 +245,14 @@ EntryPointer ForwardingTable::find(const EntryKey& key) const {
   return slot == nullptr ? nullptr : slot->effective;
 }
 
+std::vector<EntryPointer> ForwardingTable::find_service(const ObjectName& service) const {
+  std::vector<EntryPointer> found;
+  const auto slots = state_->services.find(service);
+  if (slots == state_->services.end()) return found;
+  for (const Slot& slot : slots->second) found.push_back(slot.effective);
+  return found;
+}
+
 size_t ForwardingTable::size() const {
   return state_->entry_count;
 }

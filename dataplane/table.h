@@ -56,6 +56,7 @@ class ForwardingTable {
   void forget_acknowledged();
 
   EntryPointer find(const EntryKey& key) const;  // null when there is none
+  std::vector<EntryPointer> find_service(const ObjectName& service) const;
   size_t size() const;                           // entries
   size_t services() const;
   std::vector<EntryPointer> entries() const;  // each entry once, in no order

@@ -45,8 +45,8 @@ std::vector<std::string> pod_matches(Family family, const NodeRules& rules) {
   return matches;
 }
 
-void match_node_port_address(RuleWriter& rule, const NodeRules& rules) {
-  if (rules.node_ports_on_all_addresses) {
+void match_node_port_address(RuleWriter& rule, Family family, const NodeRules& rules) {
+  if (rules.node_ports_everywhere(family)) {
     rule.destination_is_local().not_loopback_destination();
   } else {
     rule.load_destination(rule.r.frontend())
@@ -54,7 +54,7 @@ void match_node_port_address(RuleWriter& rule, const NodeRules& rules) {
   }
 }
 
-ChainSpec services_chain(const NodeRules& rules) {
+ChainSpec services_chain(Family family, const NodeRules& rules) {
   const auto dispatch = [](RuleWriter& rule, KeySource source) {
     rule.load_frontend(source)
         .lookup_number(SetId::kServicePolicy, rule.r.frontend(), rule.r.set())
@@ -65,7 +65,7 @@ ChainSpec services_chain(const NodeRules& rules) {
           {program("a virtual address",
                    [=](RuleWriter& rule) { dispatch(rule, KeySource::kDestination); }),
            program("a node port", [=](RuleWriter& rule) {
-             match_node_port_address(rule, rules);
+             match_node_port_address(rule, family, rules);
              dispatch(rule, KeySource::kNodePort);
            })}};
 }
@@ -123,7 +123,7 @@ ChainSpec checks_chain(Family family, const NodeRules& rules) {
                            [=](RuleWriter& rule) { check(rule, KeySource::kDestination); }),
                    program("node ports with conditions",
                            [=](RuleWriter& rule) {
-                             match_node_port_address(rule, rules);
+                             match_node_port_address(rule, family, rules);
                              check(rule, KeySource::kNodePort);
                            }),
                    program("a port that a service has",
@@ -284,7 +284,7 @@ std::vector<ChainSpec> static_chains(Family family, const NodeRules& rules,
   chains.push_back(dispatch_chain("pick", SetId::kServiceSet));
   chains.push_back(dispatch_chain("pick-local", SetId::kLocalSet));
   for (ChainSpec& chain : policy_chains(family, rules)) chains.push_back(std::move(chain));
-  chains.push_back(services_chain(rules));
+  chains.push_back(services_chain(family, rules));
 
   const std::string check_new = "ct state new jump checks";
   chains.push_back({"filter-prerouting",

@@ -213,7 +213,7 @@ TEST_F(NftablesBackendTest, NodeRulesChangeInPlace) {
   apply(true);
   rules_.detector.pod_prefixes.clear();
   rules_.detector.bridge_interface = "cni0";
-  rules_.node_ports_on_all_addresses = true;
+  rules_.node_ports_on_all_addresses = {true, true};
   rules_.service_prefixes = {prefix("10.96.0.0/16")};
   Delta delta;
   delta.node = std::make_shared<NodeRules>(rules_);

@@ -115,7 +115,7 @@ RC_GTEST_PROP(Shapes, CoverWhatCompileMakes,
   }
   dataplane::CompileView view;
   view.masquerade_all = masquerade_all;
-  view.detects_local_traffic = detector;
+  view.detects_local_traffic = {detector, detector};
   const std::vector<CheckClass> known = all_check_classes();
   for (const auto& entry : dataplane::compile(service, {&group, 1}, view)) {
     for (const auto& frontend : entry.frontends) {

@@ -1,0 +1,366 @@
+#include "proxy/daemon.h"
+
+#include <fmt/format.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "base/thread_annotations.h"
+#include "control/client/config.h"
+#include "proxy/config/file_watch.h"
+#include "proxy/feed.h"
+#include "proxy/mode.h"
+#include "proxy/node_state.h"
+#include "proxy/reporter.h"
+#include "proxy/runtime/http_endpoints.h"
+#include "proxy/runtime/instance_lock.h"
+#include "proxy/runtime/sysctl.h"
+#include "proxy/sync_loop.h"
+
+namespace fairlead::proxy {
+namespace {
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+
+// Events may come before the API client exists (a listener that cannot bind): they wait.
+class EventRelay {
+ public:
+  void record(const Event& event) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (feed_ != nullptr) {
+      feed_->record(event);
+    } else {
+      early_.push_back(event);
+    }
+  }
+  void connect(Feed* feed) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    feed_ = feed;
+    for (const Event& event : std::exchange(early_, {})) {
+      if (feed_ != nullptr) feed_->record(event);
+    }
+  }
+
+ private:
+  Mutex mutex_;
+  Feed* feed_ GUARDED_BY(mutex_) = nullptr;
+  std::vector<Event> early_ GUARDED_BY(mutex_);
+};
+
+Result<client::ClientConfig> client_config(const ProxyConfig& config) {
+  client::ClientConfig result;
+  if (!config.kubeconfig.empty()) {
+    ASSIGN_OR_RETURN(result, client::load_kubeconfig(config.kubeconfig));
+  } else if (config.master.empty()) {
+    ASSIGN_OR_RETURN(result, client::load_in_cluster());
+  }
+  if (!config.master.empty()) {
+    result.server = config.master;
+    while (result.server.ends_with('/')) result.server.pop_back();
+  }
+  result.user_agent = fmt::format("fairlead-proxy/{} (linux/amd64)", FAIRLEAD_VERSION);
+  return result;
+}
+
+std::optional<std::chrono::seconds> whole_seconds(std::chrono::nanoseconds duration) {
+  if (duration.count() == 0) return std::nullopt;
+  return duration_cast<std::chrono::seconds>(duration);
+}
+
+void tune_kernel(const ProxyConfig& config, const std::function<void(const Event&)>& events) {
+  const Sysctl sysctl;
+  if (const Status status = sysctl.set_oom_score(config.oom_score_adj); !status) {
+    LOG_WARNING("{}", status.message());
+  }
+  ConntrackSettings settings;
+  settings.max_per_core = config.conntrack.max_per_core;
+  settings.min = config.conntrack.min;
+  settings.tcp_established_timeout = whole_seconds(config.conntrack.tcp_established_timeout);
+  settings.tcp_close_wait_timeout = whole_seconds(config.conntrack.tcp_close_wait_timeout);
+  settings.tcp_be_liberal = config.conntrack.tcp_be_liberal;
+  settings.udp_timeout = duration_cast<std::chrono::seconds>(config.conntrack.udp_timeout);
+  settings.udp_stream_timeout =
+      duration_cast<std::chrono::seconds>(config.conntrack.udp_stream_timeout);
+  const Sysctl::ConntrackOutcome outcome =
+      sysctl.apply(settings, std::thread::hardware_concurrency());
+  if (outcome.read_only_sysfs) {
+    events({EventReason::kReadOnlySysFs,
+            "Node",
+            {},
+            "the conntrack hash size cannot be raised: "
+            "sysfs is read-only"});
+    LOG_WARNING("sysfs is read-only: the conntrack hash size stays as it is");
+  }
+  for (const Status& problem : outcome.problems) {
+    LOG_WARNING("{}", problem.message());
+    events({EventReason::kSysctlFailed, "Node", {}, problem.message()});
+  }
+}
+
+// What main waits for: signals, a changed configuration file, the end of the sync loop.
+class Waiter {
+ public:
+  // Blocks the signals for this thread and those started later.
+  static Result<Waiter> create(const Loaded& loaded);
+
+  // Any thread, once: the sync loop ended and why.
+  void sync_ended(Status status) {
+    sync_status_ = std::move(status);
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t written = ::write(sync_ended_.get(), &one, sizeof one);
+  }
+  Status wait();
+
+ private:
+  Status config_file_changed();
+
+  const Loaded* loaded_ = nullptr;
+  Fd signals_;
+  Fd sync_ended_;
+  Status sync_status_;  // written before, read after sync_ended_ is signalled
+  std::optional<ConfigFileWatch> file_watch_;
+};
+
+Result<Waiter> Waiter::create(const Loaded& loaded) {
+  Waiter waiter;
+  waiter.loaded_ = &loaded;
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  sigaddset(&set, SIGINT);
+  sigaddset(&set, SIGHUP);  // taken and ignored: a closed terminal must not end a daemon
+  ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  ::signal(SIGPIPE, SIG_IGN);
+  waiter.signals_.reset(::signalfd(-1, &set, SFD_CLOEXEC));
+  waiter.sync_ended_.reset(::eventfd(0, EFD_CLOEXEC));
+  if (!waiter.signals_.valid() || !waiter.sync_ended_.valid()) {
+    return Status::from_errno(errno, "create", "signalfd");
+  }
+  if (!loaded.config.config_file.empty()) {
+    Result<ConfigFileWatch> watch =
+        ConfigFileWatch::create(loaded.config.config_file, loaded.config_text);
+    if (!watch) return watch.status();
+    waiter.file_watch_ = std::move(*watch);
+  }
+  return waiter;
+}
+
+Status Waiter::config_file_changed() {
+  const Result<FileChange> change = file_watch_->check();
+  if (!change) {
+    LOG_WARNING("{}", change.status().message());
+    return {};
+  }
+  const std::string& path = loaded_->config.config_file;
+  if (*change == FileChange::kGone) LOG_WARNING("configuration file {} cannot be read now", path);
+  if (*change != FileChange::kContent) return {};
+  if (loaded_->config.on_config_change == OnConfigChange::kIgnore) {
+    LOG_WARNING("configuration file {} changed; it counts from the next start", path);
+    return {};
+  }
+  return Status::error(StatusCode::kConflict, "go on with", path,
+                       "its content changed; exiting to be restarted with it");
+}
+
+Status Waiter::wait() {
+  if (file_watch_) RETURN_IF_ERROR(config_file_changed());
+  while (true) {
+    pollfd fds[] = {{signals_.get(), POLLIN, 0},
+                    {sync_ended_.get(), POLLIN, 0},
+                    {file_watch_ ? file_watch_->fd() : -1, POLLIN, 0}};
+    if (::poll(fds, std::size(fds), -1) < 0 && errno != EINTR) {
+      return Status::from_errno(errno, "poll", "signals");
+    }
+    if (fds[0].revents != 0) {
+      signalfd_siginfo info{};
+      if (::read(signals_.get(), &info, sizeof info) == sizeof info && info.ssi_signo != SIGHUP) {
+        LOG_INFO("{} received; the rules stay", strsignal(static_cast<int>(info.ssi_signo)));
+        return {};
+      }
+    }
+    if (fds[1].revents != 0) return sync_status_;
+    if (fds[2].revents != 0) RETURN_IF_ERROR(config_file_changed());
+  }
+}
+
+std::unique_ptr<ConntrackReconciler> start_conntrack(
+    Metrics& metrics, const std::function<void(const Event&)>& events) {
+  Result<std::unique_ptr<ConntrackTable>> table = open_kernel_conntrack();
+  if (!table) {
+    const std::string note = "stale UDP flows will not be cleared: " + table.status().message();
+    LOG_WARNING("{}", note);
+    events({EventReason::kConntrackUnavailable, "Node", {}, note});
+    return nullptr;
+  }
+  return ConntrackReconciler::start(std::move(*table), {}, [&metrics](const ConntrackPass& pass) {
+    const std::string_view family = to_string(pass.family);
+    metrics.counter(Metric::kConntrackScanned, {family}).add(static_cast<double>(pass.scanned));
+    metrics.counter(Metric::kConntrackDeleted, {family}).add(static_cast<double>(pass.deleted));
+    metrics.histogram(Metric::kConntrackDuration, {family})
+        .observe(std::chrono::duration<double>(pass.duration).count());
+    if (!pass.status) {
+      metrics.counter(Metric::kConntrackFailures, {family}).add();
+      LOG_WARNING("conntrack: {}", pass.status.message());
+    }
+  });
+}
+
+// Backend counters read the kernel: not on the scraping thread, which does not own the backend, and
+// not on every sync. The sync loop's owner lends it for this between rounds.
+class CountingBackend final : public dataplane::Backend {
+ public:
+  CountingBackend(std::unique_ptr<dataplane::Backend> backend, Metrics& metrics)
+      : backend_(std::move(backend)), metrics_(metrics) {}
+
+  std::string_view name() const override { return backend_->name(); }
+  Status start(const dataplane::NodeRules& rules) override { return backend_->start(rules); }
+  Result<dataplane::Ack> apply(const dataplane::Delta& delta) override {
+    Result<dataplane::Ack> ack = backend_->apply(delta);
+    if (delta.complete) publish();
+    return ack;
+  }
+  bool disturbed() override {
+    publish();  // asked every few seconds
+    return backend_->disturbed();
+  }
+  Result<dataplane::AuditReport> audit() override { return backend_->audit(); }
+  std::vector<dataplane::Counter> counters() override { return backend_->counters(); }
+  Status remove_all() override { return backend_->remove_all(); }
+
+ private:
+  void publish() { metrics_.set_backend_counters(backend_->counters()); }
+
+  std::unique_ptr<dataplane::Backend> backend_;
+  Metrics& metrics_;
+};
+
+}  // namespace
+
+Status run_daemon(const Loaded& loaded) {
+  const ProxyConfig& config = loaded.config;
+  // Two arenas are enough for threads that mostly hand over; more only hold memory back.
+  ::mallopt(M_ARENA_MAX, 2);
+
+  // Who we are, and that we are alone.
+  Result<InstanceLock> lock = InstanceLock::acquire();
+  if (!lock) return lock.status();
+  std::string name;
+  ASSIGN_OR_RETURN(name, node_name(config));
+  client::ClientConfig api;
+  ASSIGN_OR_RETURN(api, client_config(config));
+  Result<Waiter> waiter = Waiter::create(loaded);
+  if (!waiter) return waiter.status();
+
+  // The datapath.
+  Result<ModeChoice> choice = choose_mode(config.mode);
+  if (!choice) return choice.status();
+  LOG_INFO("proxy mode {}: {}", to_string(choice->mode), choice->reason);
+  std::unique_ptr<dataplane::Backend> raw_backend;
+  ASSIGN_OR_RETURN(raw_backend, create_backend(config, choice->mode));
+  const std::vector<dataplane::Family> families = usable_families();
+
+  // What watches over it.
+  EventRelay relay;
+  const EventSink events = [&relay](const Event& event) { relay.record(event); };
+  MetricsOptions metrics_options;
+  metrics_options.mode = to_string(choice->mode);
+  metrics_options.families = families;
+  metrics_options.version = "v" FAIRLEAD_VERSION;
+  Metrics metrics(metrics_options);
+  Health health({duration_cast<milliseconds>(2 * config.sync_period), families});
+  tune_kernel(config, events);
+  HttpEndpointsOptions http;
+  http.health = config.healthz_bind_address;
+  http.metrics = config.metrics_bind_address;
+  http.hard_fail = config.bind_address_hard_fail;
+  http.mode = to_string(choice->mode);
+  http.configuration_json = [&loaded] { return loaded.configz; };
+  std::unique_ptr<HttpEndpoints> endpoints;
+  ASSIGN_OR_RETURN(endpoints, HttpEndpoints::start(std::move(http), health, metrics, events));
+  LOG_INFO("health on port {}, metrics on port {}", endpoints->health_port(),
+           endpoints->metrics_port());
+  std::unique_ptr<ServiceHealthServers> service_health;
+  ASSIGN_OR_RETURN(
+      service_health,
+      ServiceHealthServers::start(
+          {}, [&health] { return health.keeps_up(); },
+          [&events](const dataplane::ObjectName& service, uint16_t port, const Status& reason) {
+            const std::string note = fmt::format("healthCheckNodePort {} of {}: {}", port,
+                                                 service.to_string(), reason.message());
+            LOG_WARNING("{}", note);
+            events({EventReason::kFailedToStartServiceHealthcheck, "Service", service, note});
+          }));
+  metrics.before_scrape([&metrics, &service_health] {
+    metrics.gauge(Metric::kServiceHealthPorts)
+        .set(static_cast<double>(service_health->open_ports()));
+    metrics.gauge(Metric::kServiceHealthFailures)
+        .set(static_cast<double>(service_health->failed_ports()));
+  });
+  const std::unique_ptr<ConntrackReconciler> conntrack = start_conntrack(metrics, events);
+
+  // The node, the API server, the loop between them.
+  std::unique_ptr<AddressWatcher> addresses;
+  ASSIGN_OR_RETURN(addresses, AddressWatcher::open());
+  NodeState node(config, choice->mode, families);
+  Mailbox<FeedMessage> mailbox;
+  std::unique_ptr<Feed> feed;
+  ASSIGN_OR_RETURN(feed, Feed::start(std::move(api), name, mailbox, metrics));
+  relay.connect(feed.get());
+  events({EventReason::kStarting, "Node", {}, ""});
+  events({EventReason::kModeChosen,
+          "Node",
+          {},
+          fmt::format("{}: {}", to_string(choice->mode), choice->reason)});
+  Reporter reporter(metrics, health, events);
+  CountingBackend backend(std::move(raw_backend), metrics);
+  SyncLoop loop({config.min_sync_period, config.sync_period, config.audit_period,
+                 std::chrono::seconds(15), families},
+                {&mailbox, &feed->hints(), &backend, &node, addresses.get(), &metrics, &health,
+                 &reporter, service_health.get(), conntrack.get()});
+  std::thread sync_thread([&] { waiter->sync_ended(loop.run()); });
+
+  const Status ended = waiter->wait();
+  loop.stop();
+  sync_thread.join();
+  relay.connect(nullptr);
+  return ended;
+}
+
+Status clean_up(const Loaded& loaded) {
+  std::vector<std::unique_ptr<dataplane::Backend>> backends;
+  ASSIGN_OR_RETURN(backends, create_all_backends(loaded.config));
+  Status first_problem;
+  for (const auto& backend : backends) {
+    const Status status = backend->remove_all();
+    if (status) {
+      LOG_INFO("{}: removed", backend->name());
+    } else if (first_problem) {
+      first_problem = status;
+    }
+  }
+  return first_problem;
+}
+
+Status initialize_node(const Loaded& loaded) {
+  Status first_problem;
+  tune_kernel(loaded.config, [&first_problem](const Event& event) {
+    if (event.reason == EventReason::kSysctlFailed && first_problem) {
+      first_problem = Status::error(StatusCode::kPermission, "initialize", "node", event.note);
+    }
+  });
+  return first_problem;
+}
+
+}  // namespace fairlead::proxy

@@ -1,0 +1,89 @@
+#include "proxy/mode.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+
+#include "nftables/backend.h"
+
+namespace fairlead::proxy {
+namespace {
+
+struct ModeRow {
+  ProxyMode mode;
+  Status (*probe)();
+  Result<std::unique_ptr<dataplane::Backend>> (*create)(const ProxyConfig& config);
+};
+
+// What this build has, best first: "auto" takes the first whose probe is ok.
+constexpr std::array<ModeRow, 1> kModes = {{
+    {ProxyMode::kNftables, nftables::probe,
+     [](const ProxyConfig& config) {
+       nftables::FamilyOptions options;
+       options.affinity_limit = config.nftables.affinity_max_entries;
+       return nftables::create_backend(options);
+     }},
+}};
+
+std::string built_modes() {
+  std::string names;
+  for (const ModeRow& row : kModes) {
+    if (!names.empty()) names += ", ";
+    names += to_string(row.mode);
+  }
+  return names;
+}
+
+}  // namespace
+
+Result<ModeChoice> choose_mode(ProxyMode asked) {
+  std::string refused;
+  for (const ModeRow& row : kModes) {
+    if (asked != ProxyMode::kAuto && row.mode != asked) continue;
+    const Status status = row.probe();
+    if (status) {
+      if (asked != ProxyMode::kAuto) return ModeChoice{row.mode, "asked for by name"};
+      return ModeChoice{row.mode, refused.empty()
+                                      ? "the best mode of this build, and the kernel has it"
+                                      : "the best mode that works here; " + refused};
+    }
+    if (!refused.empty()) refused += "; ";
+    refused += fmt::format("{} does not: {}", to_string(row.mode), status.message());
+  }
+  if (refused.empty()) {
+    refused = fmt::format("this build has: {}", built_modes());
+  }
+  return Status::error(StatusCode::kUnsupported, "run in proxy mode", std::string(to_string(asked)),
+                       refused);
+}
+
+Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& config,
+                                                           ProxyMode mode) {
+  for (const ModeRow& row : kModes) {
+    if (row.mode == mode) return row.create(config);
+  }
+  return Status::error(StatusCode::kInternal, "create backend", std::string(to_string(mode)),
+                       "not in this build");
+}
+
+Result<std::vector<std::unique_ptr<dataplane::Backend>>> create_all_backends(
+    const ProxyConfig& config) {
+  std::vector<std::unique_ptr<dataplane::Backend>> backends;
+  for (const ModeRow& row : kModes) {
+    if (!row.probe()) continue;  // a kernel without the feature has nothing of it to remove
+    std::unique_ptr<dataplane::Backend> backend;
+    ASSIGN_OR_RETURN(backend, row.create(config));
+    backends.push_back(std::move(backend));
+  }
+  return backends;
+}
+
+std::vector<dataplane::Family> usable_families() {
+  std::vector<dataplane::Family> families = {dataplane::Family::kIPv4};
+  // Absent when IPv6 is compiled out or ipv6.disable=1 was given.
+  if (::access("/proc/net/if_inet6", F_OK) == 0) families.push_back(dataplane::Family::kIPv6);
+  return families;
+}
+
+}  // namespace fairlead::proxy
