@@ -6,10 +6,13 @@
 #include <signal.h>
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <sstream>
+#include <thread>
 
 #include "tests/api_server/api_server.h"
 

@@ -1,10 +1,10 @@
 // Whatever comes, the parser neither crashes nor changes its mind about it when the bytes are cut
 // differently: two parsers that disagree about where a request ends are how requests are smuggled.
-#include "control/net/http1_parser.h"
-
 #include <algorithm>
 #include <cstdlib>
 #include <vector>
+
+#include "control/net/http1_parser.h"
 
 namespace {
 
