@@ -25,7 +25,8 @@ class Api : public harness::ObjectStore {
   void put(std::string_view resource, std::string_view name, std::string json) override;
   void remove(std::string_view resource, std::string_view name) override;
 
-  // Events with this reason whose object's name, or whose note, is or contains `about`.
+  // Events that the daemon has sent with this reason and with `about` in the object's name or the
+  // note.
   int count_events(std::string_view reason, std::string_view about);
 
   // Refuses every connection and cuts those that exist; then serves again on the same port, with

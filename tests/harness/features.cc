@@ -20,7 +20,7 @@ namespace {
 constexpr std::string_view kTrialRules = R"(
 table ip trial {
   map services { type ipv4_addr . inet_proto . inet_service : verdict; }
-  chain target { dnat to 192.0.2.1:80; }
+  chain target { meta l4proto tcp dnat to 192.0.2.1:80; }
   chain nat { type nat hook prerouting priority -100; ip daddr . meta l4proto . th dport vmap @services; }
   chain post { type nat hook postrouting priority 100; masquerade; }
   chain filter { type filter hook input priority 0; meta mark 1 reject; }
