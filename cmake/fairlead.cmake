@@ -7,6 +7,9 @@ function(fairlead_library name)
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
 endfunction()
 
+# All tests that need no daemon: what the sanitizer builds run.
+add_custom_target(unit_tests)
+
 # fairlead_test(name SOURCES ... LIBRARIES ... [LABELS ...])
 # A GoogleTest binary, one ctest entry. Tests that need root or a kernel feature skip by name.
 function(fairlead_test name)
@@ -18,6 +21,7 @@ function(fairlead_test name)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES})
+  add_dependencies(unit_tests ${name})
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGUMENTS})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")

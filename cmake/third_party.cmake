@@ -12,8 +12,6 @@ find_package(prometheus-cpp CONFIG REQUIRED)
 pkg_check_modules(nftables REQUIRED IMPORTED_TARGET libnftables)
 pkg_check_modules(nghttp2 REQUIRED IMPORTED_TARGET libnghttp2)
 pkg_check_modules(yaml REQUIRED IMPORTED_TARGET yaml-0.1)
-pkg_check_modules(conntrack REQUIRED IMPORTED_TARGET libnetfilter_conntrack)
-pkg_check_modules(mnl REQUIRED IMPORTED_TARGET libmnl)
 
 # Asio's macros must be the same in every translation unit: nobody uses Asio but through this target.
 add_library(fairlead_asio INTERFACE)

@@ -42,8 +42,9 @@ const ReferenceEvaluator::Match* ReferenceEvaluator::find(const Packet& packet) 
   const auto exact = by_address_.find({destination, packet.destination.port, packet.protocol});
   if (exact != by_address_.end()) return &exact->second;
 
-  const std::vector<Address>& answering =
-      rules_.node_ports_everywhere(destination.family()) ? node_addresses_ : rules_.node_port_addresses;
+  const std::vector<Address>& answering = rules_.node_ports_everywhere(destination.family())
+                                              ? node_addresses_
+                                              : rules_.node_port_addresses;
   // Node ports never answer on loopback: the answer's route would leave the host with a martian
   // source.
   if (destination.is_loopback() ||

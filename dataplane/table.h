@@ -57,7 +57,7 @@ class ForwardingTable {
 
   EntryPointer find(const EntryKey& key) const;  // null when there is none
   std::vector<EntryPointer> find_service(const ObjectName& service) const;
-  size_t size() const;                           // entries
+  size_t size() const;  // entries
   size_t services() const;
   std::vector<EntryPointer> entries() const;  // each entry once, in no order
   // The conflicts that stand now, in order of the loser's key.

@@ -63,7 +63,9 @@ INSTANTIATE_TEST_SUITE_P(
              "ClusterIP 10.96.0.1:80 pod=C node=C+snat other=C+snat\n"
              "C: 10.1.0.1:8080 10.1.0.2:8080\n"},
         Case{"without a detector nobody is masqueraded",
-             [](Service&, CompileView& v) { v.detects_local_traffic = {false, false}; },
+             [](Service&, CompileView& v) {
+               v.detects_local_traffic = {false, false};
+             },
              {"10.1.0.1:8080"},
              "ClusterIP 10.96.0.1:80 pod=C node=C other=C\nC: 10.1.0.1:8080\n"},
         Case{"masqueradeAll masquerades everybody",
