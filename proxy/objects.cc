@@ -51,7 +51,10 @@ void add_unique(std::vector<Address>& addresses, const Address& address) {
 std::optional<uint16_t> parse_port(int64_t port, const std::string& field,
                                    std::vector<Problem>& problems) {
   if (port >= 1 && port <= 65535) return static_cast<uint16_t>(port);
-  problems.push_back({field, fmt::format("{} is not a port", port)});
+  // The decoder has named what does not even fit the field, and left 0.
+  const bool named = std::any_of(problems.begin(), problems.end(),
+                                 [&](const Problem& problem) { return problem.field == field; });
+  if (!named) problems.push_back({field, fmt::format("{} is not between 1 and 65535", port)});
   return std::nullopt;
 }
 
