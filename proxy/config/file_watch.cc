@@ -59,7 +59,7 @@ std::set<std::string> deciding_directories(const std::string& path) {
     if (++links > kMostLinks) break;
     std::deque<std::string> inner = components(target);
     rest.insert(rest.begin(), inner.begin(), inner.end());
-    if (target.starts_with('/')) at = "/";
+    if (target.starts_with('/')) at = std::string(1, '/');
   }
   return directories;
 }
