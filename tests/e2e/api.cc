@@ -26,7 +26,11 @@ Result<std::unique_ptr<Api>> Api::start(harness::Namespace& where) {
   auto state = std::make_unique<State>();
   state->where = &where;
   // The server's thread is born inside the namespace and stays there, with all of its sockets.
-  ASSIGN_OR_RETURN(state->server, where.run([] { return api_server::ApiServer::start({}); }));
+  api_server::ApiServerOptions options;
+  options.port =
+      6443;  // below the range of clients' ports: free when it comes back after an outage
+  ASSIGN_OR_RETURN(state->server,
+                   where.run([&] { return api_server::ApiServer::start(std::move(options)); }));
   return std::unique_ptr<Api>(new Api(std::move(state)));
 }
 

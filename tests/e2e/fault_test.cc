@@ -16,6 +16,14 @@ class Outage : public Scenario {
       questions.push_back(question(outside(), to));
     return questions;
   }
+  void bring_up_api() {
+    const Status up = world().api().bring_up();
+    ASSERT_TRUE(up.ok()) << up.message();
+  }
+  void TearDown() override {
+    if (!IsSkipped()) bring_up_api();  // whatever went wrong, the next scenario needs it
+    Scenario::TearDown();
+  }
   static void expect_undisturbed(Traffic& traffic) {
     const Traffic::Report report = traffic.stop();
     EXPECT_GT(report.asked, 50U);
@@ -34,7 +42,7 @@ TEST_P(Outage, TrafficGoesOnWithoutApiServerAndChangesArriveAfterwards) {
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1", "b1"});
   web.endpoints({"a1", "a2"}).write();  // while nobody can see it
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1", "b1"});
-  ASSERT_TRUE(world().api().bring_up().ok());
+  bring_up_api();
   settle();
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1", "a2"});
   expect_undisturbed(traffic);
@@ -102,7 +110,7 @@ TEST_P(Outage, NothingIsTornDownBeforeTheFirstList) {
   Traffic traffic(steady_questions(web));
   EXPECT_FALSE(world().start_proxy(1500ms).ok()) << "ready without an API server";
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1", "b1"});
-  ASSERT_TRUE(world().api().bring_up().ok());
+  bring_up_api();
   ASSERT_TRUE(world().proxy().wait_ready().ok());
   settle();
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1", "b1"});

@@ -109,7 +109,7 @@ class HealthCheckPort : public Scenario {
 FAIRLEAD_SCENARIOS(HealthCheckPort);
 
 TEST_P(HealthCheckPort, TellsHowManyEndpointsAreHere) {
-  auto web = checked_service().endpoints({"a1", "a2", "b1"});
+  auto web = checked_service().endpoints({"a1", "a2", "b1"}).families({family()});
   web.apply();
   ASSERT_TRUE(becomes(web, 200)) << check(web).body;
   const harness::HttpAnswer answer = check(web);
@@ -120,6 +120,17 @@ TEST_P(HealthCheckPort, TellsHowManyEndpointsAreHere) {
     EXPECT_NE(body.find(expected), std::string::npos) << answer.body;
   }
   EXPECT_NE(answer.body.find(web.name()), std::string::npos) << answer.body;
+  EXPECT_NE(answer.headers.find("x-load-balancing-endpoint-weight: 2"), std::string::npos)
+      << answer.headers;
+}
+
+// The weight is what load balancers share traffic by: a pod is one pod, however many addresses it
+// has.
+TEST_P(HealthCheckPort, CountsADualStackPodOnce) {
+  auto web = checked_service().endpoints({"a1", "a2", "b1"});
+  web.apply();
+  ASSERT_TRUE(becomes(web, 200)) << check(web).body;
+  const harness::HttpAnswer answer = check(web);
   EXPECT_NE(answer.headers.find("x-load-balancing-endpoint-weight: 2"), std::string::npos)
       << answer.headers;
 }

@@ -25,7 +25,8 @@ constexpr const char* kMarkPods[] = {"a1", "a2", "a3"};
 const std::vector<Mode>& modes() {
   using harness::Feature;
   static const std::vector<Mode> all = {
-      {"nftables", {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kNftables}},
+      {"nftables",
+       {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kNftables}},
   };
   return all;
 }
@@ -140,10 +141,13 @@ bool World::settle() {
 
 std::string World::diagnosis() {
   std::string text = "--- to look inside: nsenter --net=" + at("node-a").path() + "\n";
-  const Result<harness::CommandResult> rules = at("node-a").run([] {
-    return harness::run_command({"nft", "list", "ruleset"});
-  });
-  if (rules) text += "--- rules of node-a\n" + rules->output;
+  // What is fixed in the rules is long and the same every time: the elements tell more.
+  for (const char* kind : {"maps", "sets"}) {
+    const Result<harness::CommandResult> rules = at("node-a").run([kind] {
+      return harness::run_command({"nft", "list", kind});
+    });
+    if (rules) text += "--- nft list " + std::string(kind) + "\n" + rules->output.substr(0, 8000);
+  }
   if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
   return text;
 }

@@ -74,6 +74,7 @@ Result<CommandResult> run_command(std::vector<std::string> argv, std::string_vie
   ::posix_spawn_file_actions_adddup2(&actions, input_pipe.read.get(), STDIN_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, output_pipe.write.get(), STDOUT_FILENO);
   ::posix_spawn_file_actions_adddup2(&actions, output_pipe.write.get(), STDERR_FILENO);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   // A program that exits without reading its input must not take us along, nor inherit our
   // deafness.
   [[maybe_unused]] static const auto previous = std::signal(SIGPIPE, SIG_IGN);
@@ -127,6 +128,7 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::start(std::vector<std::strin
     if (::getppid() != parent) ::_exit(126);  // the parent died before the line above
     ::dup2(log.get(), STDOUT_FILENO);
     ::dup2(log.get(), STDERR_FILENO);
+    ::close_range(STDERR_FILENO + 1, ~0U, 0);  // libraries' sockets, where they forgot close-on-exec
     ::execv(arguments[0], arguments.data());
     ::_exit(127);
   }

@@ -42,6 +42,7 @@ class ProxyProcess {
   Result<int> stop(std::chrono::milliseconds at_most = std::chrono::seconds(10));
   void kill();  // SIGKILL, and waits for the end
 
+  pid_t pid() const { return child_->pid(); }
   const std::vector<std::string>& arguments() const { return arguments_; }
   // Everything it wrote, and the last lines of it.
   std::string log() const;
