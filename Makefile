@@ -1,6 +1,6 @@
 # make demo and make test are the two commands: on a bare Debian 12 with git and root, each installs what it
 # needs, builds, and runs.
-.PHONY: build demo test bench check format clean deps
+.PHONY: build demo test bench check tidy format clean deps
 
 export CCACHE_NOHASHDIR := 1
 
@@ -22,6 +22,10 @@ bench: build
 # What needs no build: layers, formatting, sizes.
 check: deps
 	scripts/check
+
+tidy: build
+	git ls-files 'base/*.cc' 'dataplane/*.cc' 'nftables/*.cc' 'control/*.cc' 'proxy/*.cc' | \
+	  xargs -n 8 -P 2 clang-tidy-14 -p build --quiet
 
 format: deps
 	git ls-files '*.cc' '*.h' | xargs clang-format-14 -i

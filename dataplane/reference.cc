@@ -4,10 +4,10 @@
 
 namespace fairlead::dataplane {
 
-ReferenceEvaluator::ReferenceEvaluator(std::vector<EntryPointer> entries, NodeRules rules,
+ReferenceEvaluator::ReferenceEvaluator(const std::vector<EntryPointer>& entries, NodeRules rules,
                                        std::vector<Address> node_addresses)
     : rules_(std::move(rules)), node_addresses_(std::move(node_addresses)) {
-  for (EntryPointer& entry : entries) {
+  for (const EntryPointer& entry : entries) {
     for (const Frontend& frontend : entry->frontends) {
       const Match match{entry, &frontend};
       if (frontend.kind == FrontendKind::kNodePort) {

@@ -40,7 +40,7 @@ struct Outcome {
 class ReferenceEvaluator {
  public:
   // `node_addresses` are the addresses of this node's interfaces.
-  ReferenceEvaluator(std::vector<EntryPointer> entries, NodeRules rules,
+  ReferenceEvaluator(const std::vector<EntryPointer>& entries, NodeRules rules,
                      std::vector<Address> node_addresses);
 
   Outcome evaluate(const Packet& packet) const;

@@ -157,7 +157,8 @@ Status FamilyTable::adopt() {
   std::vector<std::string> names;
   ASSIGN_OR_RETURN(names, kernel_.sets());
   std::vector<SetNumber> sets = element_sets();
-  for (uint8_t length = 0; length <= (family_ == dataplane::Family::kIPv4 ? 32 : 128); ++length) {
+  for (unsigned bits = 0; bits <= (family_ == dataplane::Family::kIPv4 ? 32U : 128U); ++bits) {
+    const auto length = static_cast<uint8_t>(bits);
     const std::string name = describe_set(source_range_set(length), family_).name;
     if (std::find(names.begin(), names.end(), name) != names.end()) {
       range_lengths_.insert(length);
