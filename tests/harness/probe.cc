@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <sstream>
@@ -72,7 +73,9 @@ class Call {
       // Closing resets the connection: no port stays behind in TIME_WAIT.
       const linger reset{1, 0};
       ::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
-      if (!question.source_address.empty() || question.source_port != 0) bind_source(to.family());
+      if (datagram || !question.source_address.empty() || question.source_port != 0) {
+        bind_source(to.family(), datagram);
+      }
       if (!done() && ::connect(socket_.get(), to.get(), to.length) != 0 && errno != EINPROGRESS) {
         finish(failure(errno));
       }
@@ -104,12 +107,26 @@ class Call {
   }
 
  private:
-  void bind_source(int family) {
-    const KernelAddress from =
-        kernel_address(question_.source_address.empty() ? (family == AF_INET ? "0.0.0.0" : "::")
-                                                        : question_.source_address,
-                       question_.source_port);
-    if (::bind(socket_.get(), from.get(), from.length) != 0) finish(failure(errno));
+  // A datagram from a port that another one used half a minute ago belongs to the same flow in the
+  // eyes of connection tracking, and goes where that one went. So every flow gets a port of its
+  // own, in turn.
+  static uint16_t next_port() {
+    static std::atomic<uint32_t> turn{0};
+    return static_cast<uint16_t>(10000 + turn++ % 51000);
+  }
+
+  void bind_source(int family, bool own_port) {
+    const std::string_view any = family == AF_INET ? "0.0.0.0" : "::";
+    const std::string_view host =
+        question_.source_address.empty() ? any : std::string_view(question_.source_address);
+    for (int attempts = 100; attempts > 0; --attempts) {
+      uint16_t port = question_.source_port;
+      if (port == 0 && own_port) port = next_port();
+      const KernelAddress from = kernel_address(host, port);
+      if (::bind(socket_.get(), from.get(), from.length) == 0) return;
+      if (errno != EADDRINUSE || port == question_.source_port) break;
+    }
+    finish(failure(errno));
   }
 
   void send_line() {

@@ -128,7 +128,8 @@ Result<std::unique_ptr<ChildProcess>> ChildProcess::start(std::vector<std::strin
     if (::getppid() != parent) ::_exit(126);  // the parent died before the line above
     ::dup2(log.get(), STDOUT_FILENO);
     ::dup2(log.get(), STDERR_FILENO);
-    ::close_range(STDERR_FILENO + 1, ~0U, 0);  // libraries' sockets, where they forgot close-on-exec
+    ::close_range(STDERR_FILENO + 1, ~0U,
+                  0);  // libraries' sockets, where they forgot close-on-exec
     ::execv(arguments[0], arguments.data());
     ::_exit(127);
   }
