@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -112,12 +113,11 @@ Result<Ack> NftablesBackend::apply(const Delta& delta) {
     if (!refused.empty() && disturbed_) {
       AuditReport report;
       RETURN_IF_ERROR(table->audit(report));
+      boost::unordered_flat_set<EntryKey, EntryKeyHash> refused_keys;
+      for (const dataplane::Refusal& refusal : refused) refused_keys.insert(refusal.key);
       std::vector<FamilyTable::Change> again;
-      for (const dataplane::Refusal& refusal : refused) {
-        const auto change = std::find_if(changes.begin(), changes.end(),
-                                         [&](const auto& c) { return *c.key == refusal.key; });
-        if (change != changes.end()) again.push_back(*change);
-      }
+      std::copy_if(changes.begin(), changes.end(), std::back_inserter(again),
+                   [&](const auto& change) { return refused_keys.contains(*change.key); });
       refused.clear();
       RETURN_IF_ERROR(table->apply(again, refused));
     }

@@ -502,11 +502,13 @@ Status FamilyTable::apply(const std::vector<Change>& changes, std::vector<Refusa
     RETURN_IF_ERROR(commit_range(begin, end, first_round));
     begin = end;
   }
+  if (first_round.empty()) return {};
   // An entry may have been refused for an address that another one gave up later in this delta.
+  boost::unordered_flat_map<EntryKey, const Change*, dataplane::EntryKeyHash> change_of;
+  for (const Change& change : acceptable) change_of[*change.key] = &change;
   for (const Refusal& refusal : first_round) {
-    const auto change = std::find_if(acceptable.begin(), acceptable.end(),
-                                     [&](const Change& c) { return *c.key == refusal.key; });
-    RETURN_IF_ERROR(commit_range(&*change, &*change + 1, refused));
+    const Change* const change = change_of.at(refusal.key);
+    RETURN_IF_ERROR(commit_range(change, change + 1, refused));
   }
   return {};
 }
@@ -538,6 +540,7 @@ Status FamilyTable::finish_complete(
     if (!*committed) return last_refusal_;
     keep(plan);
   }
+  adopted_ = ElementSet();  // an emptied set keeps its buckets, 64 bytes an element
   return {};
 }
 

@@ -37,6 +37,7 @@ std::string ProblemLedger::update(std::string_view kind, const dataplane::Object
 }
 
 void ProblemLedger::remove(std::string_view kind, const dataplane::ObjectName& name) {
+  if (told_.empty()) return;  // as good as always
   if (told_.erase({std::string(kind), name}) != 0) --counts_[std::string(kind)];
 }
 

@@ -348,8 +348,15 @@ void SyncLoop::count_missing_local(const ObjectName& name,
     missing.internal[family] = static_cast<uint8_t>(missing.internal[family] + internal);
     missing.external[family] = static_cast<uint8_t>(missing.external[family] + external);
   }
+  const auto known = missing_local_.find(name);
+  const MissingLocal before = known == missing_local_.end() ? MissingLocal() : known->second;
+  if (missing == before) return;
+  for (size_t family = 0; family < 2; ++family) {
+    missing_totals_[0][family] += missing.internal[family] - before.internal[family];
+    missing_totals_[1][family] += missing.external[family] - before.external[family];
+  }
   if (missing == MissingLocal()) {
-    missing_local_.erase(name);
+    missing_local_.erase(known);
   } else {
     missing_local_[name] = missing;
   }
@@ -374,13 +381,6 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
        delta.complete ? table_.entries() : std::vector<EntryPointer>()) {
     ++entries[index_of(entry->key.family)];
   }
-  std::array<std::array<double, 2>, 2> missing{};  // by policy, family
-  for (const auto& [name, counts] : missing_local_) {
-    for (size_t family = 0; family < 2; ++family) {
-      missing[0][family] += counts.internal[family];
-      missing[1][family] += counts.external[family];
-    }
-  }
   for (const Family family : options_.families) {
     const std::string_view label = to_string(family);
     metrics.histogram(Metric::kSyncDuration, {label}).observe(seconds(end - snapshot));
@@ -392,8 +392,11 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
     if (delta.complete) {
       metrics.gauge(Metric::kTableEntries, {label}).set(entries[index_of(family)]);
     }
-    metrics.gauge(Metric::kNoLocalEndpoints, {label, "internal"}).set(missing[0][index_of(family)]);
-    metrics.gauge(Metric::kNoLocalEndpoints, {label, "external"}).set(missing[1][index_of(family)]);
+    const auto missing = [&](size_t policy) {
+      return static_cast<double>(missing_totals_[policy][index_of(family)]);
+    };
+    metrics.gauge(Metric::kNoLocalEndpoints, {label, "internal"}).set(missing(0));
+    metrics.gauge(Metric::kNoLocalEndpoints, {label, "external"}).set(missing(1));
     parts_.health->applied(family, snapshot);
   }
   metrics.histogram(Metric::kApplyDuration).observe(seconds(took));
@@ -427,7 +430,8 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
           delta.upserted.size(), delta.removed.size(), ack.operations,
           seconds(end - snapshot) * 1e3);
   }
-  if (ack.operations > kTrimAfterOperations) ::malloc_trim(0);
+  // A restart changes next to nothing but has read the whole table.
+  if (delta.complete || ack.operations > kTrimAfterOperations) ::malloc_trim(0);
 }
 
 void SyncLoop::failed(const Status& reason, Time now) {

@@ -127,6 +127,7 @@ class SyncLoop {
     friend bool operator==(const MissingLocal&, const MissingLocal&) = default;
   };
   std::map<dataplane::ObjectName, MissingLocal> missing_local_;
+  std::array<std::array<int64_t, 2>, 2> missing_totals_{};  // by policy, family
   std::vector<dataplane::EntryKey> refused_;
   double service_changes_ = 0;
   double endpoint_changes_ = 0;

@@ -80,7 +80,7 @@ class AsioServer final : public Server, public ConnectionHost {
   Status listen(const tcp::endpoint& endpoint, const std::string& object);
   void accept();
   void welcome(tcp::socket socket);
-  void sweep();
+  void sweep();  // again and again while there are connections: an idle server does not wake up
   void drop_connections();
   void insert(std::shared_ptr<Connection> connection);
 
@@ -96,6 +96,7 @@ class AsioServer final : public Server, public ConnectionHost {
   std::atomic<size_t> connection_count_{0};
   uint16_t port_ = 0;
   bool stopping_ = false;
+  bool sweeping_ = false;
   std::thread thread_;
 };
 
@@ -109,7 +110,6 @@ Status AsioServer::open() {
   if (error) return Status::error(StatusCode::kInvalid, "listen on", object, "not an IP address");
   RETURN_IF_ERROR(listen(tcp::endpoint(address, options_.port), object));
   accept();
-  sweep();
   thread_ = std::thread([this] { loop_->context().run(); });
   return {};
 }
@@ -167,6 +167,7 @@ void AsioServer::insert(std::shared_ptr<Connection> connection) {
   Connection* key = connection.get();
   connections_.emplace(key, std::move(connection));
   connection_count_.store(connections_.size());
+  if (!sweeping_) sweep();
 }
 
 void AsioServer::gone(Connection& connection) {
@@ -185,6 +186,7 @@ void AsioServer::promote(Connection& greeting, std::unique_ptr<Transport> transp
 }
 
 void AsioServer::sweep() {
+  sweeping_ = true;
   sweep_timer_.expires_after(kSweepInterval);
   sweep_timer_.async_wait([this](error_code) {
     if (stopping_) return;
@@ -196,7 +198,8 @@ void AsioServer::sweep() {
     for (const std::shared_ptr<Connection>& connection : all) {
       if (connection->expired(now)) connection->close();
     }
-    sweep();
+    sweeping_ = false;
+    if (!connections_.empty()) sweep();
   });
 }
 

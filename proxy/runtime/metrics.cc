@@ -237,11 +237,14 @@ void* Metrics::State::find(Metric metric, MetricKind kind, LabelValues values) {
   }
   if (family.impl == nullptr) return nullptr;
 
-  std::vector<std::string> texts(values.begin(), values.end());
-  std::string key = key_of(texts);
+  // The usual case must not allocate: handles are asked for on every sync. Most keys fit into the
+  // string itself.
+  std::string key;
+  for (const std::string_view value : values) (key += value) += '\0';
   if (const auto found = family.series.find(key); found != family.series.end()) {
     return found->second;
   }
+  std::vector<std::string> texts(values.begin(), values.end());
   if (family.series.size() >= kMaxSeriesPerFamily) {
     texts.assign(texts.size(), std::string(kOverflowLabel));
     key = key_of(texts);
