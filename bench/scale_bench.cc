@@ -89,7 +89,8 @@ Status measure(const Options& options, Report& report) {
   if (wanted("change")) {
     for (const uint32_t services : changes) {
       tell(fmt::format("changes and connections at {} services", services));
-      RETURN_IF_ERROR(measure_change({services, 1}, options.quick ? 20 : 400, figures));
+      RETURN_IF_ERROR(measure_change({services, 1}, options.quick ? 20 : 400,
+                                     services == changes.front(), figures));
     }
     const uint32_t small = changes.front();
     const uint32_t large = changes.back();

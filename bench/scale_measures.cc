@@ -62,6 +62,18 @@ ConnectionRound connection_round(Host host, uint16_t port) {
   return {static_cast<double>(times.size()) / seconds_since(begin), quantile(times, 0.5)};
 }
 
+// What the way itself costs, before any rule exists.
+void measure_bare_connections(ScaleWorld& world, std::vector<Figure>& figures) {
+  std::vector<double> times;
+  world.on_client([&] {
+    for (int i = 0; i < kConnectionRounds; ++i) {
+      times.push_back(connection_round(pod_ip(0), kPodPort).median * 1e6);
+    }
+  });
+  figures.push_back(median_figure("connect-bare-" + world.shape().id(),
+                                  "connect() to a pod, no rules on the node", "µs", times));
+}
+
 // Direct and through the service in turn, so that whatever else the machine does meets both.
 void measure_connections(ScaleWorld& world, std::vector<Figure>& figures) {
   const uint32_t service = world.shape().services / 2;
@@ -133,9 +145,10 @@ Status measure_start(Shape shape, int runs, std::vector<Figure>& figures) {
   return {};
 }
 
-Status measure_change(Shape shape, int samples, std::vector<Figure>& figures) {
+Status measure_change(Shape shape, int samples, bool first, std::vector<Figure>& figures) {
   std::unique_ptr<ScaleWorld> world;
   ASSIGN_OR_RETURN(world, ScaleWorld::create(shape));
+  if (first) measure_bare_connections(*world, figures);
   RETURN_IF_ERROR(world->start_proxy(kPatience).status());
   std::this_thread::sleep_for(kSettling);
   std::vector<double> times;

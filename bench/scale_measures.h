@@ -16,8 +16,9 @@ namespace fairlead::bench {
 Status measure_start(Shape shape, int runs, std::vector<Figure>& figures);
 
 // In one world: how long one endpoint change takes until a connection meets the new endpoint, and
-// what a connection to a ClusterIP costs beside one to a pod.
-Status measure_change(Shape shape, int samples, std::vector<Figure>& figures);
+// what a connection to a ClusterIP costs beside one to a pod; `first`: and beside one where there
+// are no rules at all.
+Status measure_change(Shape shape, int samples, bool first, std::vector<Figure>& figures);
 
 // In one world: CPU time when nothing happens, and a burst of endpoint changes.
 Status measure_load(Shape shape, std::chrono::seconds idle, uint32_t burst,
