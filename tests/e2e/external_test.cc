@@ -129,7 +129,8 @@ TEST_P(External, AnAddressClaimedTwiceStaysWithTheOlderService) {
   older.apply();
   reaches(everywhere(), older.at_external_ip(family()), {"a1"});
   reaches(everywhere(), younger.at_cluster_ip(family()), {"a2"});
-  EXPECT_GT(world().proxy().metric("fairlead_conflicting_addresses"), 0);
+  EXPECT_TRUE(
+      eventually([&] { return world().proxy().metric("fairlead_conflicting_addresses") > 0; }));
   older.remove();
   settle();
   reaches(everywhere(), younger.at_external_ip(family()), {"a2"});

@@ -79,7 +79,7 @@ TEST_P(SourceRanges, WithTheNodeInsideTheAddressItselfIsAdmitted) {
   const DualAddress vip = {web.at_load_balancer(Family::kIPv4).front().address,
                            web.at_load_balancer(Family::kIPv6).front().address};
   harness::Namespace& node_ns = world().at("node-a");
-  ASSERT_TRUE(node_ns.ip("address add " + host_prefix(vip) + " dev lo\n").ok());
+  ASSERT_TRUE(node_ns.ip("address add " + host_prefix(vip) + " dev lo nodad\n").ok());
   const Place itself = {"node-a", of(vip), true};
   reaches({itself}, web.at_load_balancer(family()), {"a1"});
   web.source_ranges(only(Topology::outside(0))).apply();

@@ -118,7 +118,11 @@ struct EchoServers::State {
   void drop(const Served* connection) {
     const auto found = std::find_if(connections.begin(), connections.end(),
                                     [&](const auto& each) { return each.get() == connection; });
-    if (found != connections.end()) connections.erase(found);
+    if (found == connections.end()) return;
+    // Closing alone does not end the watch while a child of this process, on its way to exec, has a
+    // copy.
+    ::epoll_ctl(epoll.get(), EPOLL_CTL_DEL, connection->socket.get(), nullptr);
+    connections.erase(found);
   }
 
   void serve() {
