@@ -86,21 +86,28 @@ Status SyncLoop::run() {
                            "the node's podCIDRs changed; restarting to follow them");
     }
     const Time now = steady_clock::now();
-    const bool has_work =
-        tracker_.has_changed() || table_.has_pending() || node_dirty_ || !complete_sent_;
-    if (ready(now) && has_work && now >= next_sync_ && (!retry_ || now >= *retry_)) sync(now);
+    const bool has_work = has_news() || table_.has_pending();
+    if (ready(now) && has_work && now >= next_due()) sync(now);
     if (complete_sent_ && now >= next_audit_) audit(now);
   }
   return {};
 }
 
+bool SyncLoop::has_news() const {
+  return tracker_.has_changed() || node_dirty_ || !complete_sent_;
+}
+
+SyncLoop::Time SyncLoop::next_due() const {
+  Time due = std::max(next_sync_, retry_.value_or(next_sync_));
+  // Refused entries wait; what is new does not wait for them.
+  if (refused_.retry_at() && !has_news()) due = std::max(due, *refused_.retry_at());
+  return due;
+}
+
 int SyncLoop::wait_milliseconds(Time now) const {
   Time until = now + 1h;
-  const bool has_work = tracker_.has_changed() || table_.has_pending() || node_dirty_;
-  if (has_work && lists_complete_) until = std::max(next_sync_, retry_.value_or(next_sync_));
-  if (lists_complete_ && !complete_sent_) {
-    until = ready(now) ? std::max(next_sync_, retry_.value_or(next_sync_))
-                       : std::min(until, now + 250ms);
+  if (lists_complete_ && (has_news() || table_.has_pending())) {
+    until = ready(now) ? next_due() : now + 250ms;
   }
   if (complete_sent_) until = std::min(until, next_audit_);
   if (until <= now) return 0;
@@ -238,6 +245,7 @@ void SyncLoop::sync(Time now) {
   Delta pending = table_.pending();
   pending.node = std::move(delta.node);
   pending.complete = !complete_sent_;
+  refused_.hold_back(pending, now);
   pending.generation = ++generation_;
   parts_.metrics->gauge(Metric::kPendingGeneration).set(static_cast<double>(generation_));
   const Time apply_start = steady_clock::now();
@@ -366,12 +374,11 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
   std::vector<dataplane::EntryKey> refused;
   for (const dataplane::Refusal& refusal : ack.refused) refused.push_back(refusal.key);
   table_.acknowledge(delta, refused);
-  parts_.reporter->refusals(ack.refused);
+  parts_.reporter->refusals(refused_.note(delta, ack, steady_clock::now() + options_.sync_period));
   parts_.reporter->conflicts(table_.conflicts());
   parts_.reporter->sync_worked();
   retry_.reset();
   retry_delay_ = {};
-  if (!refused.empty()) retry_ = steady_clock::now() + options_.sync_period;
 
   Metrics& metrics = *parts_.metrics;
   const Time end = steady_clock::now();
@@ -442,6 +449,7 @@ void SyncLoop::failed(const Status& reason, Time now) {
   retry_delay_ =
       std::clamp(2 * retry_delay_, kFirstRetry, std::max(kFirstRetry, options_.sync_period));
   retry_ = now + retry_delay_;
+  refused_.release();  // they are tried with everything else then
 }
 
 void SyncLoop::audit(Time now) {

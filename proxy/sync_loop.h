@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -25,6 +26,7 @@
 #include "dataplane/table.h"
 #include "proxy/feed.h"
 #include "proxy/node_state.h"
+#include "proxy/refused_entries.h"
 #include "proxy/reporter.h"
 #include "proxy/runtime/addresses.h"
 #include "proxy/runtime/conntrack.h"
@@ -75,6 +77,8 @@ class SyncLoop {
   void handle(const ConnectionMessage& message);
   void handle(const MalformedMessage& message);
   bool ready(Time now) const;
+  bool has_news() const;
+  Time next_due() const;
   void note_queued();
 
   void sync(Time now);
@@ -128,7 +132,7 @@ class SyncLoop {
   };
   std::map<dataplane::ObjectName, MissingLocal> missing_local_;
   std::array<std::array<int64_t, 2>, 2> missing_totals_{};  // by policy, family
-  std::vector<dataplane::EntryKey> refused_;
+  RefusedEntries refused_;
   double service_changes_ = 0;
   double endpoint_changes_ = 0;
 };

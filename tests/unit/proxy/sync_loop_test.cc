@@ -51,6 +51,7 @@ class FakeBackend final : public dataplane::Backend {
     if (delta.node) node = *delta.node;
     for (const auto& entry : delta.upserted) {
       if (refuse == entry->key.service.name) {
+        ++refusals;
         ack.refused.push_back(
             {entry->key, Status::error(StatusCode::kExhausted, "apply", "fake", "full")});
       } else {
@@ -95,7 +96,7 @@ class FakeBackend final : public dataplane::Backend {
   }
 
   int starts = 0, applies = 0, completes = 0, audits = 0;
-  int fail_starts = 0, fail_applies = 0;
+  int fail_starts = 0, fail_applies = 0, refusals = 0;
   bool is_disturbed = false, audit_needs_complete = false;
   std::string refuse;
   NodeRules node;
@@ -270,6 +271,24 @@ TEST_F(SyncLoopTest, ARefusedEntryHoldsUpNobodyAndIsTriedAgain) {
   backend_.configure([&] { EXPECT_EQ(backend_.targets("fat"), "absent"); });
   backend_.configure([&] { backend_.refuse.clear(); });
   EXPECT_TRUE(backend_.wait([&] { return backend_.targets("fat").empty(); }));
+}
+
+TEST_F(SyncLoopTest, WhatIsNewDoesNotWaitForRefusedEntries) {
+  options_.sync_period = std::chrono::hours(1);
+  start_with_one_service();
+  backend_.configure([&] { backend_.refuse = "fat"; });
+  put_service("fat", 3);
+  ASSERT_TRUE(backend_.wait([&] { return backend_.refusals == 1; }));
+  put_slice("web", 2);
+  EXPECT_TRUE(backend_.wait([&] { return backend_.targets("web") == "10.244.0.2:8080 "; }));
+  // It was not tried along, and stands; once it changes it is tried at once.
+  backend_.configure([&] {
+    EXPECT_EQ(backend_.refusals, 1);
+    backend_.refuse.clear();
+  });
+  EXPECT_EQ(metrics_.gauge(Metric::kRefusedEntries).value(), 1);
+  put_slice("fat", 3);
+  EXPECT_TRUE(backend_.wait([&] { return backend_.targets("fat") == "10.244.0.3:8080 "; }));
 }
 
 TEST_F(SyncLoopTest, ADisturbedBackendIsAudited) {
