@@ -40,7 +40,7 @@ function(fairlead_fuzzer name)
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set(found ${CMAKE_CURRENT_BINARY_DIR}/corpus-${name})
   file(MAKE_DIRECTORY ${found})
-  add_test(NAME ${name} COMMAND ${name} -max_total_time=8 -timeout=5 -rss_limit_mb=1024 ${found}
+  add_test(NAME ${name} COMMAND ${name} -max_total_time=6 -timeout=5 -rss_limit_mb=1024 ${found}
                                 ${CMAKE_SOURCE_DIR}/tests/fuzz/corpus/${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT 120 LABELS fuzz)
 endfunction()

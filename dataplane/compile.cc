@@ -1,7 +1,6 @@
 #include "dataplane/compile.h"
 
 #include <algorithm>
-#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -238,8 +237,10 @@ size_t count_local_ready_addresses(std::span<const EndpointGroup> groups) {
     }
   }
   std::sort(addresses.begin(), addresses.end());
-  return static_cast<size_t>(
-      std::distance(addresses.begin(), std::unique(addresses.begin(), addresses.end())));
+  addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
+  const auto of_v4 = std::count_if(addresses.begin(), addresses.end(),
+                                   [](const Address& address) { return address.is_v4(); });
+  return std::max(static_cast<size_t>(of_v4), addresses.size() - static_cast<size_t>(of_v4));
 }
 
 }  // namespace fairlead::dataplane

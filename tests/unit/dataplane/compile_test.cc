@@ -291,6 +291,12 @@ TEST(CompilePorts, ARepeatedPortCountsOnce) {
   EXPECT_EQ(describe(compile(service, {}, CompileView())), std::string(kFromAll) + "C: reject\n");
 }
 
+TEST(HealthCheck, CountsADualStackPodOnce) {
+  const std::vector<EndpointGroup> groups = {group({"10.1.0.1:80 local", "10.1.0.2:80 local"}),
+                                             group({"[fd00::1]:80 local"})};
+  EXPECT_EQ(count_local_ready_addresses(groups), 2U);
+}
+
 TEST(HealthCheck, CountsDistinctLocalReadyAddresses) {
   const std::vector<EndpointGroup> groups = {
       group({"10.1.0.1:80 local", "10.1.0.2:80 local terminating", "10.1.0.3:80"}),
