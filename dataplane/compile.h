@@ -22,9 +22,9 @@ namespace fairlead::dataplane {
 std::vector<ForwardingEntry> compile(const Service& service, std::span<const EndpointGroup> groups,
                                      const CompileView& view);
 
-// The answer of a service's healthCheckNodePort: how many distinct local ready addresses it has, in the
-// family that has more, since a dual-stack pod has one in each. Terminating endpoints never count
-// (KEP-1669).
+// The answer of a service's healthCheckNodePort: how many distinct local ready addresses it has, in
+// the family that has more, since a dual-stack pod has one in each. Terminating endpoints never
+// count (KEP-1669).
 size_t count_local_ready_addresses(std::span<const EndpointGroup> groups);
 
 }  // namespace fairlead::dataplane

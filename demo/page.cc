@@ -16,8 +16,7 @@ constexpr size_t kValueColumn = 62;
 constexpr size_t kLongestBar = 50;
 
 void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fputc('\n', stdout);
+  std::fputs((std::string(text) + '\n').c_str(), stdout);
   std::fflush(stdout);  // a scene may take a second: what is known is shown
 }
 
