@@ -110,7 +110,6 @@ Result<std::vector<Element>> KernelState::elements(SetNumber set) {
   RETURN_IF_ERROR(dump_elements(set, [&](ByteView raw) {
     Element element;
     element.set = set;
-    ByteView data;
     bool interval_end = false;
     for_each_attribute(raw, [&](uint16_t type, ByteView value) {
       if (type == NFTA_SET_ELEM_KEY) {
