@@ -181,11 +181,10 @@ RuleWriter& RuleWriter::lookup_verdict(SetId map, uint32_t key) {
   return *this;
 }
 
-RuleWriter& RuleWriter::lookup_member(SetNumber set, uint32_t key, bool invert) {
+RuleWriter& RuleWriter::lookup_member(SetNumber set, uint32_t key) {
   begin("lookup");
   out_.string(NFTA_LOOKUP_SET, set_name(set, family_));
   out_.u32(NFTA_LOOKUP_SREG, key);
-  if (invert) out_.u32(NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
   end();
   return *this;
 }

@@ -62,7 +62,7 @@ class RuleWriter {
   RuleWriter& lookup_number(SetId map, uint32_t key, uint32_t into);
   RuleWriter& lookup_target(SetId map, uint32_t key);  // r.target(), r.target_port()
   RuleWriter& lookup_verdict(SetId map, uint32_t key);
-  RuleWriter& lookup_member(SetNumber set, uint32_t key, bool invert = false);
+  RuleWriter& lookup_member(SetNumber set, uint32_t key);
   RuleWriter& random_slot(uint32_t modulus);  // r.slot(): 0 .. modulus-1
   RuleWriter& destination_nat();              // to r.target(), r.target_port()
   RuleWriter& source_is_local();              // goes on only when the source is this node's address

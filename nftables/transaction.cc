@@ -115,16 +115,6 @@ MessageWriter Transaction::build() {
   write_chains(out);
   for (const Verdict& verdict : verdicts_) write_verdict(out, verdict, true);
   write_elements(out, added_, true);
-  for (const std::string& chain : deleted_chains_) {
-    out.begin(NFT_MSG_DELRULE, 0, netfilter_family(family_));
-    out.string(NFTA_RULE_TABLE, kTable);
-    out.string(NFTA_RULE_CHAIN, chain);
-    out.end();
-    out.begin(NFT_MSG_DELCHAIN, 0, netfilter_family(family_));
-    out.string(NFTA_CHAIN_TABLE, kTable);
-    out.string(NFTA_CHAIN_NAME, chain);
-    out.end();
-  }
   out.batch_end();
   return out;
 }

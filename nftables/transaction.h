@@ -26,7 +26,6 @@ class Transaction {
   // Makes `chain` exactly this: it is created if absent, emptied, and its rules written.
   // Expressions only.
   void write_chain(const ChainSpec& chain) { chains_.push_back(chain); }
-  void delete_chain(const std::string& name) { deleted_chains_.push_back(name); }
   void create_source_range_set(uint8_t prefix_length) { range_sets_.insert(prefix_length); }
   void set_verdict(SetId map, uint32_t number, const std::string& chain) {
     verdicts_.push_back({map, number, chain});
@@ -36,8 +35,8 @@ class Transaction {
   }
 
   bool empty() const {
-    return removed_.empty() && added_.empty() && chains_.empty() && deleted_chains_.empty() &&
-           range_sets_.empty() && verdicts_.empty() && removed_verdicts_.empty();
+    return removed_.empty() && added_.empty() && chains_.empty() && range_sets_.empty() &&
+           verdicts_.empty() && removed_verdicts_.empty();
   }
   size_t operations() const { return removed_.size() + added_.size(); }
 
@@ -60,7 +59,6 @@ class Transaction {
   std::vector<Element> removed_;
   std::vector<Element> added_;
   std::vector<ChainSpec> chains_;
-  std::vector<std::string> deleted_chains_;
   std::set<uint8_t> range_sets_;
   std::vector<Verdict> verdicts_;
   std::vector<Verdict> removed_verdicts_;
