@@ -24,7 +24,7 @@ check: deps
 	scripts/check
 
 tidy: build
-	git ls-files 'base/*.cc' 'dataplane/*.cc' 'nftables/*.cc' 'control/*.cc' 'proxy/*.cc' | \
+	git ls-files 'base/*.cc' 'dataplane/*.cc' 'nftables/*.cc' 'bpf/*.cc' 'control/*.cc' 'proxy/*.cc' | \
 	  xargs -n 8 -P 2 clang-tidy-14 -p build --quiet
 
 format: deps

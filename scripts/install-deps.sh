@@ -9,6 +9,7 @@ packages="
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev
   libnftables-dev libnghttp2-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev
   prometheus-cpp-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  libbpf-dev bpftool
   nftables iproute2 ethtool procps curl
 "
 

@@ -1,0 +1,39 @@
+// Every map of the datapath. Sizes are defaults: the loader sets them before it loads (options of
+// bpf/options.h), and pins each map by its name.
+#pragma once
+
+#define FL_HASH(name, map_type, key_type, value_type, entries, how) \
+  struct {                                                                \
+    __uint(type, map_type);                                               \
+    __uint(max_entries, entries);                                         \
+    __uint(map_flags, fl_flags_##how);                          \
+    __type(key, key_type);                                                \
+    __type(value, value_type);                                            \
+  } name SEC(".maps")
+#define fl_flags_preallocated 0
+#define fl_flags_on_demand BPF_F_NO_PREALLOC
+#define fl_flags_mapped BPF_F_MMAPABLE
+
+FL_HASH(fl_frontends, BPF_MAP_TYPE_HASH, struct fl_frontend_key, struct fl_frontend, 1 << 18,
+        on_demand);
+FL_HASH(fl_entries, BPF_MAP_TYPE_ARRAY, __u32, struct fl_entry, 1 << 17, mapped);
+FL_HASH(fl_rings, BPF_MAP_TYPE_ARRAY, __u32, struct fl_ring_block, 1 << 18, mapped);
+FL_HASH(fl_endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct fl_endpoint, 1 << 20, mapped);
+FL_HASH(fl_prefixes, BPF_MAP_TYPE_LPM_TRIE, struct fl_prefix_key, __u32, 1 << 16, on_demand);
+FL_HASH(fl_node_addresses, BPF_MAP_TYPE_HASH, struct fl_addr, struct fl_node_address, 4096,
+        on_demand);
+FL_HASH(fl_devices, BPF_MAP_TYPE_HASH, __u32, struct fl_device, 4096, on_demand);
+FL_HASH(fl_config, BPF_MAP_TYPE_ARRAY, __u32, struct fl_config, 1, mapped);
+
+FL_HASH(fl_flows, BPF_MAP_TYPE_HASH, struct fl_flow_key, struct fl_flow, 1 << 18, preallocated);
+FL_HASH(fl_new_flows, BPF_MAP_TYPE_LRU_HASH, struct fl_flow_key, struct fl_flow, 1 << 16,
+        preallocated);
+FL_HASH(fl_returns, BPF_MAP_TYPE_ARRAY, __u32, struct fl_return, 4 << 16, preallocated);
+FL_HASH(fl_affinity, BPF_MAP_TYPE_LRU_HASH, struct fl_affinity_key, struct fl_affinity, 1 << 16,
+        preallocated);
+FL_HASH(fl_fragments, BPF_MAP_TYPE_LRU_HASH, struct fl_fragment_key, struct fl_fragment, 8192,
+        preallocated);
+FL_HASH(fl_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FL_COUNTERS, preallocated);
+
+FL_HASH(fl_connected, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_peer, 0, on_demand);
+FL_HASH(fl_datagrams, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_datagrams, 0, on_demand);
