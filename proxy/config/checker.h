@@ -1,5 +1,5 @@
-// What the checks of validate.cc and validate_blocks.cc share: where mistakes go and how they are
-// named.
+// What the checks of validate.cc, validate_blocks.cc and validate_ebpf.cc share: where mistakes go
+// and how they are named.
 //
 // Threads: one owner.
 #pragma once
@@ -37,5 +37,8 @@ std::vector<dataplane::Prefix> check_prefixes(Checker& check, std::string_view o
 // Masquerading, synchronisation, connection tracking and the options of single modes. After the
 // mode.
 void check_blocks(Checker& check);
+
+// The options of the eBPF mode.
+void check_ebpf(Checker& check);
 
 }  // namespace fairlead::proxy

@@ -80,6 +80,31 @@ struct NftablesConfig {
   uint32_t affinity_max_entries = 262144;
 };
 
+// As bpf/options.h, which says what each means.
+struct EbpfConfig {
+  enum class Xdp : uint8_t { kAuto, kNative, kGeneric, kOff };
+  enum class Dsr : uint8_t { kOff, kIpip };
+
+  std::vector<std::string> devices;  // names, a trailing + as a wildcard; empty: the mode's choice
+  Xdp xdp = Xdp::kAuto;
+  Dsr dsr = Dsr::kOff;
+  // Masquerading ports, both included: 1024 <= first <= last.
+  uint16_t masquerade_first = 10000;
+  uint16_t masquerade_last = 29999;
+  std::string pin_path = "/sys/fs/bpf/fairlead";  // absolute
+  std::string cgroup;                             // absolute; empty: the root of the hierarchy
+  uint32_t max_frontends = 262144;
+  uint32_t max_service_ports = 131072;
+  uint32_t max_endpoints = 1048576;
+  uint32_t max_ring_slots = 4194304;  // a multiple of 16
+  uint32_t max_source_ranges = 65536;
+  uint32_t max_flows = 262144;
+  uint32_t max_new_flows = 65536;
+  uint32_t max_affinity = 65536;
+  uint32_t max_fragments = 8192;
+  uint32_t return_classes = 4;  // a power of two
+};
+
 struct ProxyConfig {
   ProxyMode mode = ProxyMode::kAuto;
 
@@ -127,6 +152,7 @@ struct ProxyConfig {
   IptablesConfig iptables;
   IpvsConfig ipvs;
   NftablesConfig nftables;
+  EbpfConfig ebpf;
 
   uint32_t masquerade_mark() const { return uint32_t{1} << masquerade_bit; }
 };

@@ -57,6 +57,7 @@ std::string_view needs_mode(const Option& option, ProxyMode mode) {
   if (option.is(kIpvsOnly) && mode != ProxyMode::kIpvs) return "ipvs";
   if (option.is(kIptablesOnly) && mode != ProxyMode::kIptables) return "iptables";
   if (option.is(kNftablesOnly) && mode != ProxyMode::kNftables) return "nftables";
+  if (option.is(kEbpfOnly) && mode != ProxyMode::kEbpf) return "ebpf";
   return "";
 }
 

@@ -53,6 +53,8 @@ std::string_view title(Group group) {
       return "nftables";
     case Group::kIpvs:
       return "IPVS";
+    case Group::kEbpf:
+      return "eBPF";
     case Group::kConntrack:
       return "Connection tracking";
     case Group::kLogging:

@@ -28,6 +28,7 @@ enum class Group : uint8_t {
   kIptables,
   kNftables,
   kIpvs,
+  kEbpf,
   kConntrack,
   kLogging,
   kFairlead,
@@ -60,6 +61,7 @@ inline constexpr Traits kIpvsOnly = 16;     // without effect when another mode 
 inline constexpr Traits kIptablesOnly = 32;
 inline constexpr Traits kNftablesOnly = 64;
 inline constexpr Traits kLoose = 128;  // ignored, and of whatever shape in the file
+inline constexpr Traits kEbpfOnly = 256;
 
 struct Option {
   std::string_view flag;   // without dashes; empty: only in the file

@@ -77,6 +77,25 @@ struct Settings {
   Duration audit_period = std::chrono::seconds(30);
   std::string on_config_change = "exit";
   int32_t nftables_affinity_max_entries = 262144;
+  struct Ebpf {
+    std::vector<std::string> devices;
+    std::string xdp = "auto";
+    std::string dsr = "off";
+    std::string masquerade_ports = "10000-29999";
+    std::string pin_path = "/sys/fs/bpf/fairlead";
+    std::string cgroup;
+    int32_t max_frontends = 262144;
+    int32_t max_service_ports = 131072;
+    int32_t max_endpoints = 1048576;
+    int32_t max_ring_slots = 4194304;
+    int32_t max_source_ranges = 65536;
+    int32_t max_flows = 262144;
+    int32_t max_new_flows = 65536;
+    int32_t max_affinity = 65536;
+    int32_t max_fragments = 8192;
+    int32_t return_classes = 4;
+  };
+  Ebpf ebpf;
 };
 
 }  // namespace fairlead::proxy

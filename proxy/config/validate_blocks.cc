@@ -169,6 +169,7 @@ void check_blocks(Checker& check) {
   check.config().iptables.localhost_node_ports = check.settings().localhost_node_ports;
   if (check.may_be(ProxyMode::kIpvs)) check_ipvs(check);
   if (check.may_be(ProxyMode::kNftables)) check_nftables(check);
+  if (check.may_be(ProxyMode::kEbpf)) check_ebpf(check);
 }
 
 }  // namespace fairlead::proxy
