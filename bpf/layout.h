@@ -280,9 +280,9 @@ FL_LAYOUT(fl_peer, 48, generation, 44);
 struct fl_datagrams {
   struct fl_peer peer[FL_DATAGRAM_PEERS]; /* frontend 0: unused */
   fl_u32 next;                            /* the one to give up when all are in use */
-  fl_u32 zero;
+  fl_u32 recent;                          /* the one sent to last */
 };
-FL_LAYOUT(fl_datagrams, 392, zero, 388);
+FL_LAYOUT(fl_datagrams, 392, recent, 388);
 
 /* ---- Counters: per-CPU array `fl_counters`, indexed by counters.def ---- */
 enum fl_counter {

@@ -24,12 +24,16 @@ FL_INLINE bool in_domain(__u32 domain, const struct fl_addr* address) {
   return bpf_map_lookup_elem(&fl_prefixes, &key) != 0;
 }
 
+FL_INLINE bool is_cluster_address(const struct fl_addr* address) {
+  const struct fl_frontend_key key = {.address = *address};
+  return bpf_map_lookup_elem(&fl_frontends, &key) != 0;
+}
+
 enum fl_unserved { FL_UNSERVED_PASS, FL_UNSERVED_REJECT, FL_UNSERVED_DROP };
 
 // What becomes of a packet to `address` that find_frontend() knows nothing of.
 FL_INLINE enum fl_unserved judge_unserved(const struct fl_addr* address) {
-  const struct fl_frontend_key key = {.address = *address};
-  if (bpf_map_lookup_elem(&fl_frontends, &key)) return FL_UNSERVED_REJECT;
+  if (is_cluster_address(address)) return FL_UNSERVED_REJECT;
   return in_domain(FL_DOMAIN_SERVICES, address) ? FL_UNSERVED_DROP : FL_UNSERVED_PASS;
 }
 
