@@ -79,11 +79,18 @@ std::optional<std::chrono::seconds> whole_seconds(std::chrono::nanoseconds durat
   return duration_cast<std::chrono::seconds>(duration);
 }
 
-void tune_kernel(const ProxyConfig& config, const std::function<void(const Event&)>& events) {
+// The eBPF mode keeps its flows itself: what the kernel's connection tracking holds is others'.
+bool uses_conntrack(ProxyMode mode) {
+  return mode != ProxyMode::kEbpf;
+}
+
+void tune_kernel(const ProxyConfig& config, ProxyMode mode,
+                 const std::function<void(const Event&)>& events) {
   const Sysctl sysctl;
   if (const Status status = sysctl.set_oom_score(config.oom_score_adj); !status) {
     LOG_WARNING("{}", status.message());
   }
+  if (!uses_conntrack(mode)) return;
   ConntrackSettings settings;
   settings.max_per_core = config.conntrack.max_per_core;
   settings.min = config.conntrack.min;
@@ -280,7 +287,7 @@ Status run_daemon(const Loaded& loaded) {
   metrics_options.version = "v" FAIRLEAD_VERSION;
   Metrics metrics(metrics_options);
   Health health({duration_cast<milliseconds>(2 * config.sync_period), families});
-  tune_kernel(config, events);
+  tune_kernel(config, choice->mode, events);
   HttpEndpointsOptions http;
   http.health = config.healthz_bind_address;
   http.metrics = config.metrics_bind_address;
@@ -308,7 +315,8 @@ Status run_daemon(const Loaded& loaded) {
     metrics.gauge(Metric::kServiceHealthFailures)
         .set(static_cast<double>(service_health->failed_ports()));
   });
-  const std::unique_ptr<ConntrackReconciler> conntrack = start_conntrack(metrics, events);
+  std::unique_ptr<ConntrackReconciler> conntrack;
+  if (uses_conntrack(choice->mode)) conntrack = start_conntrack(metrics, events);
 
   // The node, the API server, the loop between them.
   std::unique_ptr<AddressWatcher> addresses;
@@ -355,7 +363,7 @@ Status clean_up(const Loaded& loaded) {
 
 Status initialize_node(const Loaded& loaded) {
   Status first_problem;
-  tune_kernel(loaded.config, [&first_problem](const Event& event) {
+  tune_kernel(loaded.config, loaded.config.mode, [&first_problem](const Event& event) {
     if (event.reason == EventReason::kSysctlFailed && first_problem) {
       first_problem = Status::error(StatusCode::kPermission, "initialize", "node", event.note);
     }

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <sstream>
 
 namespace fairlead::e2e {
 namespace {
@@ -27,6 +29,9 @@ const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"nftables",
        {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kNftables}},
+      {"ebpf",
+       {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kBpf,
+        Feature::kCgroup2}},
   };
   return all;
 }
@@ -47,8 +52,23 @@ World::~World() {
   if (!log_path_.empty()) ::unlink(log_path_.c_str());
 }
 
+// Where the machine has what it takes. All that runs on the node under test is inside, as it would
+// be in the root cgroup of a real node; clients and servers elsewhere are not.
+Status World::build_sandbox() {
+  using harness::Feature;
+  if (!harness::missing_features({Feature::kRoot, Feature::kBpf, Feature::kCgroup2}).empty()) {
+    return {};
+  }
+  ASSIGN_OR_RETURN(sandbox_, harness::BpfSandbox::create());
+  return {};
+}
+
 Status World::build() {
-  ASSIGN_OR_RETURN(topology_, Topology::create());
+  RETURN_IF_ERROR(build_sandbox());
+  ASSIGN_OR_RETURN(topology_, Topology::create([this](std::string_view name) {
+                     return sandbox_ && Topology::runs_on_node_a(name) ? sandbox_->enter()
+                                                                       : Status();
+                   }));
   ASSIGN_OR_RETURN(api_, Api::start(at("node-a")));
   const char* directory = std::getenv("TMPDIR");
   log_path_ = std::string(directory != nullptr ? directory : "/tmp") + "/fairlead-e2e-" +
@@ -76,6 +96,7 @@ std::vector<std::string> World::arguments(const std::string& mode,
       "--oom-score-adj=0",
       "--v=2",
   };
+  if (mode == "ebpf") all.push_back("--ebpf-cgroup=" + sandbox_->inside_path());
   for (const std::string& flag : flags) {
     std::erase_if(all,
                   [&](const std::string& known) { return flag_name(known) == flag_name(flag); });
@@ -140,7 +161,15 @@ bool World::settle() {
 }
 
 std::string World::diagnosis() {
-  std::string text = "--- to look inside: nsenter --net=" + at("node-a").path() + "\n";
+  std::string text = "--- to look inside: nsenter --net=" + at("node-a").path() +
+                     " --mount=/proc/" + std::to_string(::getpid()) + "/ns/mnt\n";
+  text += mode_ == "ebpf" ? ebpf_state() : nftables_state();
+  if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
+  return text;
+}
+
+std::string World::nftables_state() {
+  std::string text;
   // What is fixed in the rules is long and the same every time: the elements tell more.
   for (const char* kind : {"maps", "sets"}) {
     const Result<harness::CommandResult> rules = at("node-a").run([kind] {
@@ -148,7 +177,34 @@ std::string World::diagnosis() {
     });
     if (rules) text += "--- nft list " + std::string(kind) + "\n" + rules->output.substr(0, 8000);
   }
-  if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
+  return text;
+}
+
+std::string World::ebpf_state() {
+  std::string text;
+  const auto run = [&](std::vector<std::string> command, size_t most) {
+    const Result<harness::CommandResult> result =
+        at("node-a").run([&] { return harness::run_command(command); });
+    std::string line = "--- ";
+    for (const std::string& word : command) line += word + " ";
+    if (result) text += line + "\n" + result->output.substr(0, most) + "\n";
+  };
+  constexpr size_t kPage = 4000;
+  std::error_code ignored;
+  for (const auto& pin : std::filesystem::recursive_directory_iterator("/sys/fs/bpf", ignored)) {
+    text += pin.path().string() + "\n";
+    for (const char* small : {"fl_frontends", "fl_node_addresses", "fl_devices", "fl_config",
+                              "fl_new_flows", "fl_flows"}) {
+      if (pin.path().filename() != small) continue;
+      run({"bpftool", "map", "dump", "pinned", pin.path()}, kPage);
+    }
+  }
+  if (!proxy_) return text;
+  const Result<harness::HttpAnswer> metrics = proxy_->get_metrics("/metrics");
+  std::istringstream lines(metrics ? metrics->body : "");
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("fairlead_backend_") && !line.ends_with(" 0")) text += line + "\n";
+  }
   return text;
 }
 

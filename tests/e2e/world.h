@@ -12,6 +12,7 @@
 
 #include "base/status.h"
 #include "tests/e2e/api.h"
+#include "tests/harness/bpf_sandbox.h"
 #include "tests/harness/cluster.h"
 #include "tests/harness/features.h"
 #include "tests/harness/proxy_process.h"
@@ -37,6 +38,8 @@ class World {
   harness::Namespace& at(std::string_view name) { return topology_->at(name); }
   harness::Cluster& cluster() { return *cluster_; }
   harness::ProxyProcess& proxy() { return *proxy_; }
+  // Null where the machine cannot have one.
+  harness::BpfSandbox* sandbox() { return sandbox_.get(); }
   Api& api() { return *api_; }
 
   // What every daemon of these tests is told, beside `flags`.
@@ -56,14 +59,19 @@ class World {
   // too long.
   bool settle();
 
-  // For messages of failed tests: rules and log.
+  // For messages of failed tests: what is in the kernel, and the log.
   std::string diagnosis();
 
  private:
   World() = default;
   Status build();
 
+  Status build_sandbox();
+  std::string nftables_state();
+  std::string ebpf_state();
+
   std::string log_path_;
+  std::unique_ptr<harness::BpfSandbox> sandbox_;  // outlives every child and thread
   std::unique_ptr<harness::Topology> topology_;
   std::unique_ptr<Api> api_;
   std::unique_ptr<harness::Cluster> cluster_;

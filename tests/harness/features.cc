@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "base/fd.h"
+#include "tests/harness/bpf_sandbox.h"
 #include "tests/harness/netns.h"
 #include "tests/harness/process.h"
 
@@ -58,6 +59,10 @@ std::string try_feature(Feature feature) {
       });
     case Feature::kSctp:
       return try_socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP);
+    case Feature::kBpf:
+      return BpfSandbox::why_no_bpf();
+    case Feature::kCgroup2:
+      return BpfSandbox::why_no_cgroup();
   }
   return "";
 }
@@ -76,6 +81,10 @@ std::string_view name_of(Feature feature) {
       return "nftables";
     case Feature::kSctp:
       return "SCTP sockets";
+    case Feature::kBpf:
+      return "eBPF";
+    case Feature::kCgroup2:
+      return "cgroup v2";
   }
   return "";
 }

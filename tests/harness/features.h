@@ -15,6 +15,8 @@ enum class Feature {
   kIPv6,      // IPv6 in namespaces
   kNftables,  // NAT rules in nftables
   kSctp,      // SCTP sockets
+  kBpf,       // programs in the kernel
+  kCgroup2,   // cgroups of threads, which programs at sockets are attached to
 };
 
 // Empty when all are there, otherwise one line that names what is missing and why.

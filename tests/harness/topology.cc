@@ -124,14 +124,19 @@ const std::vector<std::string>& Topology::pods() {
   return names;
 }
 
-Result<std::unique_ptr<Topology>> Topology::create() {
+bool Topology::runs_on_node_a(std::string_view name) {
+  if (name == "node-a") return true;
+  return name != "outside" && name != "node-b" && node_of(name) == "node-a";
+}
+
+Result<std::unique_ptr<Topology>> Topology::create(const Furnish& furnish) {
   if (const std::string missing =
           missing_features({Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6});
       !missing.empty()) {
     return Status::error(StatusCode::kUnsupported, "build", "test network", missing);
   }
   std::unique_ptr<Topology> made(new Topology());
-  RETURN_IF_ERROR(made->build());
+  RETURN_IF_ERROR(made->build(furnish));
   return made;
 }
 
@@ -141,11 +146,12 @@ Namespace& Topology::at(std::string_view name) const {
   return *found->second;
 }
 
-Status Topology::build() {
+Status Topology::build(const Furnish& furnish) {
   std::vector<std::string> names = {"outside", "node-a", "node-b"};
   names.insert(names.end(), pods().begin(), pods().end());
   for (const std::string& name : names) {
     ASSIGN_OR_RETURN(namespaces_[name], Namespace::create(name));
+    if (furnish) RETURN_IF_ERROR(at(name).run([&] { return furnish(name); }));
     RETURN_IF_ERROR(prepare(at(name)));
   }
   RETURN_IF_ERROR(build_nodes());

@@ -12,6 +12,7 @@
 // Threads: create on one thread; const afterwards, the namespaces have their own rules.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -41,7 +42,9 @@ struct DualAddress {
 
 class Topology {
  public:
-  static Result<std::unique_ptr<Topology>> create();
+  // `furnish` is called on the own thread of each namespace, before it makes its first socket.
+  using Furnish = std::function<Status(std::string_view name)>;
+  static Result<std::unique_ptr<Topology>> create(const Furnish& furnish = {});
 
   // "outside", "node-a", "node-b" or a pod. Precondition: there is one.
   Namespace& at(std::string_view name) const;
@@ -65,11 +68,13 @@ class Topology {
   // Is it one of node-a's own addresses, in any spelling?
   static bool is_node_a(std::string_view address);
   static std::string_view node_of(std::string_view pod);  // "node-a" or "node-b"
+  // node-a itself or one of its pods.
+  static bool runs_on_node_a(std::string_view name);
   static const std::vector<std::string>& pods();
 
  private:
   Topology() = default;
-  Status build();
+  Status build(const Furnish& furnish);
   Status build_nodes();
   Status build_pod(const std::string& name);
   Status listen(Namespace& where, const std::string& name, const DualAddress& address);
