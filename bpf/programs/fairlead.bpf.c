@@ -11,6 +11,7 @@
 #include "bpf/programs/common.bpf.h"
 #include "bpf/programs/select.bpf.h"
 #include "bpf/programs/parse.bpf.h"
+#include "bpf/programs/fragment.bpf.h"
 #include "bpf/programs/flow.bpf.h"
 #include "bpf/programs/rewrite.bpf.h"
 #include "bpf/programs/refuse.bpf.h"

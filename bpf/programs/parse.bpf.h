@@ -1,4 +1,7 @@
 // A packet's addresses, ports and what else the path must know, read once.
+//
+// One parser for tc and XDP: it reads between `data` and `data_end`. Offsets count from `data`, so
+// they hold for bpf_skb_store_bytes() and for pointers alike.
 #pragma once
 
 #define FL_TCP_FIN 0x01
@@ -6,9 +9,25 @@
 #define FL_TCP_RST 0x04
 #define FL_TCP_ACK 0x10
 
+// Of linux/in6.h: macros there, so vmlinux.h has them not.
+#ifndef IPPROTO_ICMPV6
+#define IPPROTO_HOPOPTS 0
+#define IPPROTO_ROUTING 43
+#define IPPROTO_FRAGMENT 44
+#define IPPROTO_ICMPV6 58
+#define IPPROTO_DSTOPTS 60
+#endif
+
+#define FL_ETHERNET_HEADER 14
+#define FL_IPV4_HEADER 20
+#define FL_IPV6_HEADER 40
+#define FL_EXTENSION_HEADERS 6        // more than this in one IPv6 packet are refused
+#define FL_LONGEST_HEADERS 640        // from the frame's start to the transport header's end
+#define FL_PACKET_OTHERHOST 3         // skb->pkt_type: seen in promiscuous mode only
+
 enum fl_packet_kind {
   FL_PACKET_OTHER,       // not ours to look at
-  FL_PACKET_FLOW,        // TCP, UDP or SCTP with its ports known
+  FL_PACKET_FLOW,        // TCP, UDP or SCTP; ports are known unless `later_fragment`
   FL_PACKET_ICMP_ERROR,  // about another packet: see icmp.bpf.h
   FL_PACKET_BAD,         // cannot be; `reason` is the FL_DROP_ counter
 };
@@ -21,13 +40,219 @@ struct fl_packet {
   __u16 network;    // offset of the IP header
   __u16 transport;  // offset of the transport header, behind options and extension headers
   __u16 length;     // IP total length, header included
+  __u16 checksum;   // of the IPv4 header, as it stands there
+  __be32 identification;  // of a fragment
+  __u32 reason;
   __u8 family;      // 4 or 6
   __u8 protocol;
   __u8 kind;       // enum fl_packet_kind
   __u8 tcp_flags;  // of the first fragment only
   __u8 hop_limit;
-  __u8 later_fragment;  // no transport header: ports come from `fragments`
+  __u8 later_fragment;  // no transport header: ports come from `fl_fragments`
   __u8 first_fragment;
   __u8 dont_fragment;  // always, in IPv6
-  __u32 reason;
+  __u8 transport_header;  // its length
+  __u8 zero[3];
 };
+
+FL_INLINE void bad_packet(struct fl_packet* packet, __u32 reason) {
+  packet->kind = FL_PACKET_BAD;
+  packet->reason = reason;
+}
+
+// Reads the transport header at packet->transport; `payload` is what IP says is there.
+FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
+                               struct fl_packet* packet) {
+  const __u8 protocol = packet->protocol;
+  const bool icmp = packet->family == 4 ? protocol == IPPROTO_ICMP : protocol == IPPROTO_ICMPV6;
+  if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != IPPROTO_SCTP && !icmp) {
+    return;
+  }
+  if (packet->later_fragment) {
+    if (!icmp) packet->kind = FL_PACKET_FLOW;
+    return;
+  }
+  __u32 offset = packet->transport;
+  // clang forgets the bound that the callers proved; the verifier needs it on this very register.
+  barrier_var(offset);
+  if (offset > FL_LONGEST_HEADERS) return bad_packet(packet, FL_DROP_bad_header);
+  void* header = data + offset;
+  const __u32 least = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_SCTP ? 12 : 8;
+  if (payload < least) return bad_packet(packet, FL_DROP_bad_header);
+  packet->transport_header = least;
+
+  if (protocol == IPPROTO_TCP) {
+    const struct tcphdr* tcp = header;
+    if ((void*)(tcp + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
+    const __u32 length = tcp->doff * 4;
+    if (length < sizeof(*tcp) || length > payload) return bad_packet(packet, FL_DROP_bad_header);
+    packet->transport_header = length;
+    packet->tcp_flags = ((const __u8*)tcp)[13];
+    packet->source_port = tcp->source;
+    packet->destination_port = tcp->dest;
+  } else if (protocol == IPPROTO_UDP) {
+    const struct udphdr* udp = header;
+    if ((void*)(udp + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
+    const __u32 length = bpf_ntohs(udp->len);
+    // Length 0 is a datagram of more than 64 KiB (segmentation offload).
+    if (length != 0 && (length < sizeof(*udp) || (length > payload && !packet->first_fragment))) {
+      return bad_packet(packet, FL_DROP_bad_header);
+    }
+    packet->source_port = udp->source;
+    packet->destination_port = udp->dest;
+  } else if (protocol == IPPROTO_SCTP) {
+    const __be16* ports = header;
+    if (header + 12 > data_end) return bad_packet(packet, FL_DROP_truncated);
+    packet->source_port = ports[0];
+    packet->destination_port = ports[1];
+  } else {
+    const __u8* type = header;
+    if (header + 8 > data_end) return bad_packet(packet, FL_DROP_truncated);
+    const bool error = packet->family == 4 ? *type == 3 || *type == 11 || *type == 12
+                                           : *type >= 1 && *type <= 4;
+    if (error) packet->kind = FL_PACKET_ICMP_ERROR;
+    return;
+  }
+  packet->kind = FL_PACKET_FLOW;
+}
+
+// `available` counts from the IP header to the frame's end, also what is not between the pointers.
+FL_INLINE void parse_ipv4(void* data, void* data_end, __u32 network, __u32 available,
+                          struct fl_packet* packet) {
+  const struct iphdr* ip = data + network;
+  if ((void*)(ip + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
+  packet->family = 4;
+  packet->source = from_v4(ip->saddr);
+  packet->destination = from_v4(ip->daddr);
+  packet->protocol = ip->protocol;
+  packet->hop_limit = ip->ttl;
+  packet->checksum = ip->check;
+  packet->identification = ip->id;
+  const __u16 fragment = bpf_ntohs(ip->frag_off);
+  packet->dont_fragment = (fragment & 0x4000) != 0;
+  packet->later_fragment = (fragment & 0x1fff) != 0;
+  packet->first_fragment = (fragment & 0x3fff) == 0x2000;
+
+  const __u32 header = ip->ihl * 4;
+  __u32 length = bpf_ntohs(ip->tot_len);
+  if (length == 0) length = available;  // segmentation offload beyond 64 KiB
+  packet->length = length < 0xffff ? length : 0xffff;
+  packet->transport = network + header;
+  if (ip->version != 4 || header < sizeof(*ip) || length < header) {
+    return bad_packet(packet, FL_DROP_bad_header);
+  }
+  if (length > available) return bad_packet(packet, FL_DROP_truncated);
+  parse_transport(data, data_end, length - header, packet);
+}
+
+FL_INLINE void parse_ipv6(void* data, void* data_end, __u32 network, __u32 available,
+                          struct fl_packet* packet) {
+  const struct ipv6hdr* ip = data + network;
+  if ((void*)(ip + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
+  packet->family = 6;
+  __builtin_memcpy(&packet->source, &ip->saddr, sizeof(packet->source));
+  __builtin_memcpy(&packet->destination, &ip->daddr, sizeof(packet->destination));
+  packet->hop_limit = ip->hop_limit;
+  packet->dont_fragment = 1;
+  __u32 length = bpf_ntohs(ip->payload_len);
+  length = length == 0 ? available : length + sizeof(*ip);  // 0: segmentation offload
+  packet->length = length < 0xffff ? length : 0xffff;
+  if (ip->version != 6) return bad_packet(packet, FL_DROP_bad_header);
+  if (length > available) return bad_packet(packet, FL_DROP_truncated);
+
+  __u32 offset = network + sizeof(*ip);
+  __u8 next = ip->nexthdr;
+  for (int i = 0; i <= FL_EXTENSION_HEADERS; ++i) {
+    if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+        next != IPPROTO_FRAGMENT) {
+      packet->protocol = next;
+      packet->transport = offset;
+      if (offset - network > length) return bad_packet(packet, FL_DROP_bad_header);
+      return parse_transport(data, data_end, length - (offset - network), packet);
+    }
+    barrier_var(offset);
+    if (i == FL_EXTENSION_HEADERS || offset > FL_LONGEST_HEADERS) {
+      return bad_packet(packet, FL_DROP_bad_header);
+    }
+    const __u8* extension = data + offset;
+    if ((void*)(extension + 8) > data_end) return bad_packet(packet, FL_DROP_truncated);
+    if (next == IPPROTO_FRAGMENT) {
+      const __u16 position = bpf_ntohs(*(const __be16*)(extension + 2));
+      packet->later_fragment = (position & 0xfff8) != 0;
+      packet->first_fragment = (position & 0xfff9) == 1;
+      packet->identification = *(const __be32*)(extension + 4);
+      offset += 8;
+    } else {
+      offset += (extension[1] + 1) * 8;
+    }
+    next = extension[0];
+    if (packet->later_fragment) {
+      packet->protocol = next;
+      packet->transport = offset;
+      return parse_transport(data, data_end, 0, packet);
+    }
+  }
+}
+
+FL_INLINE void parse_network(void* data, void* data_end, __u32 frame, __u32 network,
+                             __be16 ethertype, struct fl_packet* packet) {
+  packet->network = network;
+  const __u32 available = frame - network;
+  if (frame < network) return bad_packet(packet, FL_DROP_truncated);
+  if (ethertype == bpf_htons(ETH_P_IP)) parse_ipv4(data, data_end, network, available, packet);
+  if (ethertype == bpf_htons(ETH_P_IPV6)) parse_ipv6(data, data_end, network, available, packet);
+}
+
+// What lies in front of the IP header: 14, or 0 on a device that has no Ethernet header. The socket
+// buffer knows which protocol it carries; an Ethernet header says so at its end.
+FL_INLINE __u32 link_header(const struct __sk_buff* skb, void* data, void* data_end) {
+  const struct ethhdr* ethernet = data;
+  if ((void*)(ethernet + 1) > data_end) return FL_ETHERNET_HEADER;
+  if (ethernet->h_proto == (__be16)skb->protocol) return FL_ETHERNET_HEADER;
+  const __u8 version = *(const __u8*)data >> 4;
+  return version == (skb->protocol == bpf_htons(ETH_P_IP) ? 4 : 6) ? 0 : FL_ETHERNET_HEADER;
+}
+
+FL_INLINE void parse_linear(struct __sk_buff* skb, struct fl_packet* packet) {
+  void* data = (void*)(long)skb->data;
+  void* data_end = (void*)(long)skb->data_end;
+  // Two constants, one parser each: the verifier then knows every fixed offset.
+  if (link_header(skb, data, data_end) == 0) {
+    parse_network(data, data_end, skb->len, 0, skb->protocol, packet);
+  } else {
+    parse_network(data, data_end, skb->len, FL_ETHERNET_HEADER, skb->protocol, packet);
+  }
+}
+
+// Headers that lie in pages of the buffer are drawn in first. Rare, and verified by itself.
+__attribute__((noinline)) int parse_paged(struct __sk_buff* skb, struct fl_packet* packet) {
+  if (!packet) return 0;
+  const __u32 length = skb->len < FL_LONGEST_HEADERS ? skb->len : FL_LONGEST_HEADERS;
+  if (bpf_skb_pull_data(skb, length) != 0) return 0;
+  *packet = (struct fl_packet){};
+  parse_linear(skb, packet);
+  return 0;
+}
+
+// Packets of a VLAN are the VLAN device's to look at.
+FL_INLINE void parse_skb(struct __sk_buff* skb, struct fl_packet* packet) {
+  *packet = (struct fl_packet){};
+  if (skb->vlan_present ||
+      (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))) {
+    return;
+  }
+  parse_linear(skb, packet);
+  if (packet->kind == FL_PACKET_BAD && packet->reason == FL_DROP_truncated &&
+      skb->data_end - skb->data < skb->len) {
+    parse_paged(skb, packet);
+  }
+}
+
+FL_INLINE void parse_xdp(struct xdp_md* xdp, struct fl_packet* packet) {
+  *packet = (struct fl_packet){};
+  void* data = (void*)(long)xdp->data;
+  void* data_end = (void*)(long)xdp->data_end;
+  const struct ethhdr* ethernet = data;
+  if ((void*)(ethernet + 1) > data_end) return;
+  parse_network(data, data_end, data_end - data, FL_ETHERNET_HEADER, ethernet->h_proto, packet);
+}
