@@ -1,1 +1,65 @@
+// Flows: how a packet finds its own, and how the way back finds it.
+//
+// A slot of `fl_returns` belongs to the flow whose identity it holds (owns_slot). Its `claim` is
+//   0            free;
+//   otherwise    the clock (lowest bit set) when it was taken, by compare-and-swap from the value
+//                read before: of two that take a slot at once, one wins.
+// A slot may also be taken while claimed, once it is abandoned (slot_abandoned): its flow was
+// evicted from `fl_new_flows` or closed. Both the claim and last_seen must be old for that, so a
+// slot that somebody is filling at this moment is never taken. A flow that may have lost its slot
+// (still in `fl_new_flows`, or closing) therefore looks whether it still owns it before it sends;
+// one that is established and open cannot lose it.
+// Whoever removes a flow calls release_slot().
 #pragma once
+
+#define FL_EMBRYONIC_SECONDS 30  // a slot without an answer, without a word from its client
+#define FL_CLOSED_SECONDS 2      // a slot whose flow both sides closed, or one side reset
+
+// The flow of `key`, established or new; `*established` says which map it is in.
+FL_INLINE struct fl_flow* find_flow_in(const struct fl_flow_key* key, bool* established) {
+  struct fl_flow* flow = bpf_map_lookup_elem(&fl_flows, key);
+  *established = flow != 0;
+  return flow ? flow : bpf_map_lookup_elem(&fl_new_flows, key);
+}
+
+FL_INLINE struct fl_flow* find_flow(const struct fl_flow_key* key) {
+  bool established;
+  return find_flow_in(key, &established);
+}
+
+// Multilinear over all words: the products are independent of each other, and every bit of the
+// upper half depends on every word. Constant over nodes and time: nodes agree by it.
+FL_INLINE __u32 hash_pair(const struct fl_addr* a, const struct fl_addr* b, __u32 ports,
+                          __u32 protocol) {
+  const __u64 sum = a->word[0] * 0x9e3779b97f4a7c15ULL + a->word[1] * 0xbf58476d1ce4e5b9ULL +
+                    a->word[2] * 0x94d049bb133111ebULL + a->word[3] * 0xd6e8feb86659fd93ULL +
+                    b->word[0] * 0xa0761d6478bd642fULL + b->word[1] * 0xe7037ed1a0b428dbULL +
+                    b->word[2] * 0x8ebc6af09c88c6e3ULL + b->word[3] * 0x589965cc75374cc3ULL +
+                    ports * 0x1d8e4e27c47d124fULL + protocol * 0xeb44accab455d165ULL;
+  return sum >> 32;
+}
+
+// Where the answer that `endpoint` sends to `source`:`source_port` finds its way back.
+FL_INLINE __u32 return_slot(const struct fl_config* settings, const struct fl_addr* endpoint,
+                            __be16 endpoint_port, const struct fl_addr* source, __be16 source_port,
+                            __u8 protocol) {
+  const __u32 class =
+      hash_pair(endpoint, source, endpoint_port, protocol) & (settings->return_classes - 1);
+  return class << 16 | bpf_ntohs(source_port);
+}
+
+// The slot of the flow that a packet from `endpoint` to `source` answers; null when it answers none.
+FL_INLINE struct fl_return* find_return(const struct fl_config* settings,
+                                        const struct fl_addr* endpoint, __be16 endpoint_port,
+                                        const struct fl_addr* source, __be16 source_port,
+                                        __u8 protocol) {
+  const __u32 slot =
+      return_slot(settings, endpoint, endpoint_port, source, source_port, protocol);
+  struct fl_return* back = bpf_map_lookup_elem(&fl_returns, &slot);
+  if (!back || back->claim == 0 || back->protocol != protocol ||
+      back->endpoint_port != endpoint_port || !same_address(&back->endpoint, endpoint) ||
+      !same_address(&back->source, source)) {
+    return 0;
+  }
+  return back;
+}
