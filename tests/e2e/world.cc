@@ -29,9 +29,6 @@ const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"nftables",
        {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kNftables}},
-      {"ebpf",
-       {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kBpf,
-        Feature::kCgroup2}},
   };
   return all;
 }
