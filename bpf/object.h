@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -58,10 +59,19 @@ inline constexpr size_t kProgramCount = 13;
 std::string_view to_string(Map map);          // "fl_frontends"
 std::string_view to_string(Program program);  // "fl_ingress"
 
+// What the kernel says of a loaded program.
+struct ProgramFacts {
+  Program program;
+  uint32_t verified_instructions;  // that the verifier walked; it gives up at a million
+  uint32_t machine_code;           // bytes; 0 when it is interpreted
+};
+
 class Object {
  public:
   // Loads everything with maps of `sizes`. `map_directory` empty: maps of its own, gone with the
   // object; otherwise the maps pinned there are taken over and missing ones are made and pinned.
+  // Entries of a pinned map that has another size are carried over; one of another kind is
+  // replaced. Flows are given up, with a warning, when they would lead astray: see pinned_maps.cc.
   // kUnsupported or kPermission: one line that says what is missing and how to get it.
   static Result<std::unique_ptr<Object>> load(const Sizes& sizes, const std::string& map_directory);
   ~Object();
@@ -71,6 +81,9 @@ class Object {
   int fd(Map map) const;
   // -1 for a program that this kernel cannot load and the mode can do without.
   int fd(Program program) const;
+
+  // Of every program that is loaded.
+  std::vector<ProgramFacts> facts() const;
 
  private:
   struct State;
