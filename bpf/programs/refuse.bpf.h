@@ -12,11 +12,8 @@
 #define FL_QUOTED 128
 #define FL_ICMP_HEADER 8
 #define FL_ANSWER_HOP_LIMIT 64
-#ifndef IPPROTO_ICMPV6
-#define IPPROTO_ICMPV6 58
-#endif
-#define PACKET_BROADCAST 1  // of skb->pkt_type: how the link layer addressed the frame
-#define PACKET_MULTICAST 2
+#define FL_PACKET_BROADCAST 1  // of skb->pkt_type: how the link layer addressed the frame
+#define FL_PACKET_MULTICAST 2
 #define FL_TOS_CONTROL 0xc0  // precedence "internetwork control", as RFC 1812 4.3.2.5 has it
 
 struct fl_answer {
@@ -47,7 +44,7 @@ FL_INLINE bool is_nobody(const struct fl_addr* address) {
 // RFC 1122 3.2.2 and RFC 4443 2.4: no answer to groups, to later fragments, or to who is no single host.
 FL_INLINE bool may_answer(const struct __sk_buff* skb, const struct fl_packet* packet) {
   return packet->kind == FL_PACKET_FLOW && !packet->later_fragment &&
-         skb->pkt_type != PACKET_BROADCAST && skb->pkt_type != PACKET_MULTICAST &&
+         skb->pkt_type != FL_PACKET_BROADCAST && skb->pkt_type != FL_PACKET_MULTICAST &&
          !is_group(&packet->destination) && !is_group(&packet->source) &&
          !is_nobody(&packet->source);
 }
