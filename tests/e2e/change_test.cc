@@ -164,9 +164,14 @@ TEST_P(Established, UdpFlowMovesWhenItsEndpointGoes) {
       Conversation(question(outside(), web.at_external_ip(family()).front())),
       Conversation(question(outside(), web.at_load_balancer(family()).front())),
   };
+  constexpr size_t kOnThisNode = 2;  // of the flows, the first
   for (Conversation& flow : flows) EXPECT_EQ(flow.exchange().endpoint, "a1");
   web.endpoints({"b1"}).apply();
   for (Conversation& flow : flows) EXPECT_TRUE(flow_reaches(flow, "b1"));
+  const bool aborted = has(mode(), Behaviour::kStaleUdpSocketsAreAborted);
+  for (size_t i = 0; i < std::size(flows); ++i) {
+    EXPECT_EQ(flows[i].reconnections(), aborted && i < kOnThisNode ? 1 : 0) << i;
+  }
 }
 
 TEST_P(Established, UdpFlowStaysWithALivingEndpoint) {

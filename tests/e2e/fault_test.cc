@@ -117,6 +117,52 @@ TEST_P(Outage, NothingIsTornDownBeforeTheFirstList) {
   expect_undisturbed(traffic);
 }
 
+// Everything at once: endpoints change, the daemon is killed, stopped and replaced by another copy
+// of its program, while new connections are made all the time and old ones go on.
+TEST_P(Outage, NothingIsLostThroughChurnKillsAndUpgrades) {
+  auto web = service().endpoints({"a1", "b1"}).node_port();
+  auto tcp = service("tcp").endpoints({"a1", "b1"}).protocols({Protocol::kTcp}).node_port();
+  web.write();
+  tcp.apply();
+  std::vector<Conversation> connections;
+  std::vector<Answer> first;
+  for (const Family each : {Family::kIPv4, Family::kIPv6}) {
+    connections.emplace_back(question(pod(), tcp.at_cluster_ip(each).front()));
+    connections.emplace_back(question(outside(), tcp.at_node_port(each).front()));
+  }
+  for (Conversation& connection : connections) first.push_back(connection.exchange());
+  const auto expect_connected = [&] {
+    for (size_t i = 0; i < connections.size(); ++i) {
+      const Answer now = connections[i].exchange();
+      EXPECT_EQ(now.endpoint, first[i].endpoint) << i << ": " << now.to_string();
+      EXPECT_EQ(now.source_port, first[i].source_port) << i;
+    }
+  };
+  const harness::ProxyCopy upgrade;
+  Traffic traffic(steady_questions(web));
+  const std::vector<std::vector<EndpointObject>> sets = {
+      {{"a2"}, {"b1"}}, {{"a2"}, {"b2"}, {"b3"}}, {{"a1"}, {"a2"}, {"a3"}, {"b1"}}, {{"b4"}}};
+  for (int round = 0; round < 6; ++round) {
+    for (const std::vector<EndpointObject>& endpoints : sets) {
+      web.endpoints(endpoints).apply();
+      tcp.endpoints(endpoints).write();
+    }
+    expect_connected();
+    upgrade.use(round % 2 == 0);
+    if (round % 3 == 0) {
+      world().stop_proxy();
+    } else {
+      world().proxy().kill();
+    }
+    expect_connected();
+    const Status started = world().start_proxy();
+    ASSERT_TRUE(started.ok()) << started.message();
+    settle();
+  }
+  expect_undisturbed(traffic);
+  expect_connected();
+}
+
 TEST_P(Outage, ASecondInstanceDoesNotStart) {
   auto web = service().endpoints({"a1"});
   web.apply();
@@ -142,7 +188,7 @@ TEST_P(Switch, OtherFlagsTakeEffectOnRestart) {
   Status running = world().ensure_proxy(mode(), {"--masquerade-all=true"});
   ASSERT_TRUE(running.ok()) << running.message();
   settle();
-  reaches({pod()}, web.at_cluster_ip(family()), {"a1", "b1"}, Seen::kNode);
+  reaches({pod()}, web.at_cluster_ip(family()), {"a1", "b1"}, Seen::kMasqueraded);
   running = world().ensure_proxy(mode(), {});
   ASSERT_TRUE(running.ok()) << running.message();
   settle();

@@ -77,7 +77,6 @@ class Rules : public Scenario {
   void SetUp() override {
     Scenario::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    if (mode() != "nftables") GTEST_SKIP() << "the damage below is done to nftables";
     web_ = service().endpoints({"a1", "b1"}).node_port();
     empty_ = service("empty").no_endpoints();
     web_->write();
@@ -87,7 +86,7 @@ class Rules : public Scenario {
   std::optional<ServiceObject> web_;
   std::optional<ServiceObject> empty_;
 };
-FAIRLEAD_SCENARIOS(Rules);
+FAIRLEAD_SCENARIOS_OF(Rules, "nftables");
 
 TEST_P(Rules, DeletedTablesComeBack) {
   for (const NftObject& table : our_objects("table")) expect_repair("delete table " + table.path());

@@ -12,19 +12,6 @@ size_t questions_for(size_t endpoints) {
   return endpoints == 1 ? 3 : 28 * endpoints;
 }
 
-bool source_is_right(Seen seen, const Place& from, const Answer& answer) {
-  switch (seen) {
-    case Seen::kAny:
-      return true;
-    case Seen::kOwn:
-      if (answer.endpoint == from.name) return Topology::is_node_a(answer.source);
-      return answer.source == from.source;
-    case Seen::kNode:
-      return Topology::is_node_a(answer.source);
-  }
-  return false;
-}
-
 std::string to_string(const Pods& pods) {
   std::string text;
   for (const std::string& pod : pods) text += (text.empty() ? "" : " ") + pod;
@@ -105,7 +92,7 @@ void Scenario::reaches(const std::vector<Place>& from, const Targets& to, const 
       ADD_FAILURE_AT(file, line) << asked.to_string() << "\nexpected an answer of "
                                  << to_string(pods)
                                  << (seen == Seen::kOwn ? ", client's address kept" : "")
-                                 << (seen == Seen::kNode ? ", masqueraded" : "");
+                                 << (seen >= Seen::kNode ? ", masqueraded" : "");
       return;
     }
     reached[asked.from.name + " to " + asked.to.to_string()].insert(asked.answer.endpoint);
@@ -116,6 +103,25 @@ void Scenario::reaches(const std::vector<Place>& from, const Targets& to, const 
                                  << to_string(pods);
     }
   }
+}
+
+bool Scenario::source_is_right(Seen seen, const Place& from, const Answer& answer) const {
+  const bool by_socket = from.name != "node-a" && Topology::runs_on_node_a(from.name) &&
+                         !from.packets_only &&
+                         has(mode(), Behaviour::kPodSocketsAreNeverMasqueraded);
+  const bool from_node = Topology::is_node_a(answer.source);
+  switch (seen) {
+    case Seen::kAny:
+      return true;
+    case Seen::kOwn:
+      if (answer.endpoint == from.name && !by_socket) return from_node;
+      return answer.source == from.source;
+    case Seen::kNode:
+      return by_socket ? answer.source == from.source : from_node;
+    case Seen::kMasqueraded:
+      return from_node;
+  }
+  return false;
 }
 
 void Scenario::fails_as(Fate expected, const std::vector<Place>& from, const Targets& to,

@@ -17,6 +17,7 @@
 #include <tuple>
 #include <vector>
 
+#include "tests/e2e/behaviour.h"
 #include "tests/e2e/world.h"
 
 namespace fairlead::e2e {
@@ -47,15 +48,17 @@ using Pods = std::set<std::string>;
 // A place to ask from.
 struct Place {
   std::string name;
-  std::string source;  // the address that its packets carry
-  bool bind = false;   // ask for that address rather than take the kernel's choice
+  std::string source;         // the address that its packets carry
+  bool bind = false;          // ask for that address rather than take the kernel's choice
+  bool packets_only = false;  // its sockets are outside the node's cgroup (leave_cgroup())
 };
 
 // Which source address the endpoint sees.
 enum class Seen {
   kAny,
-  kOwn,   // the client's; when the client is the endpoint itself: the node's (hairpin)
-  kNode,  // one of node-a's
+  kOwn,          // the client's; when the client is the endpoint itself: the node's (hairpin)
+  kNode,         // one of node-a's, where the mode masquerades at all: Behaviour
+  kMasqueraded,  // one of node-a's in every mode, since the operator demands it
 };
 
 class Scenario : public testing::TestWithParam<std::tuple<std::string, Family>> {
@@ -105,6 +108,7 @@ class Scenario : public testing::TestWithParam<std::tuple<std::string, Family>> 
   };
   std::vector<Asked> ask_all(const std::vector<Place>& from, const Targets& to, size_t times,
                              std::chrono::milliseconds patience);
+  bool source_is_right(Seen seen, const Place& from, const Answer& answer) const;
   void fails_as(Fate expected, const std::vector<Place>& from, const Targets& to,
                 std::chrono::milliseconds patience, const char* file, int line);
 
@@ -115,11 +119,14 @@ class Scenario : public testing::TestWithParam<std::tuple<std::string, Family>> 
 std::string parameter_name(const testing::TestParamInfo<std::tuple<std::string, Family>>& info);
 std::vector<std::string> mode_names();
 
-// Every suite runs in every mode and family.
-#define FAIRLEAD_SCENARIOS(Suite)                                                           \
-  INSTANTIATE_TEST_SUITE_P(Modes, Suite,                                                    \
-                           testing::Combine(testing::ValuesIn(mode_names()),                \
-                                            testing::Values(Family::kIPv4, Family::kIPv6)), \
-                           parameter_name)
+// Every suite runs in every mode and family, unless it is about what one mode alone has.
+#define FAIRLEAD_SCENARIOS(Suite) FAIRLEAD_SCENARIOS_IN(Suite, mode_names())
+#define FAIRLEAD_SCENARIOS_OF(Suite, mode) \
+  FAIRLEAD_SCENARIOS_IN(Suite, std::vector<std::string>{mode})
+#define FAIRLEAD_SCENARIOS_IN(Suite, modes)                                                      \
+  INSTANTIATE_TEST_SUITE_P(                                                                      \
+      Modes, Suite,                                                                              \
+      testing::Combine(testing::ValuesIn(modes), testing::Values(Family::kIPv4, Family::kIPv6)), \
+      parameter_name)
 
 }  // namespace fairlead::e2e

@@ -167,6 +167,12 @@ void wait_for_all(std::span<const std::unique_ptr<Call>> calls, std::chrono::mil
   }
 }
 
+bool is_connected(int socket) {
+  KernelAddress peer;
+  peer.length = sizeof peer.storage;
+  return ::getpeername(socket, peer.get(), &peer.length) == 0;
+}
+
 void raise_descriptor_limit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -229,15 +235,18 @@ Answer ask(const Question& question, std::chrono::milliseconds timeout) {
 Conversation::Conversation(Question question) : question_(std::move(question)) {}
 
 Answer Conversation::exchange(std::chrono::milliseconds timeout) {
+  if (!socket_.valid()) ++sockets_;
   std::unique_ptr<Call> calls[1] = {socket_.valid()
                                         ? std::make_unique<Call>(question_, std::move(socket_))
                                         : std::make_unique<Call>(question_)};
   wait_for_all(calls, timeout);
   Call& call = *calls[0];
-  // A UDP flow goes on after a refusal; a connection is over.
-  if (call.answer().fate == Fate::kAnswered || question_.target.protocol == Protocol::kUdp) {
-    socket_ = call.take_socket();
-  }
+  // A UDP flow goes on after a refusal; a connection is over, and so is a flow whose socket was
+  // never connected or is no longer.
+  Fd socket = call.take_socket();
+  const bool goes_on = call.answer().fate == Fate::kAnswered ||
+                       (question_.target.protocol == Protocol::kUdp && is_connected(socket.get()));
+  if (goes_on) socket_ = std::move(socket);
   return call.answer();
 }
 

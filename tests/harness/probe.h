@@ -78,10 +78,13 @@ class Conversation {
 
   // Sends one line and waits for the answer. The first call of a TCP or SCTP conversation connects.
   Answer exchange(std::chrono::milliseconds timeout = kPatience);
+  // How often it had to begin again with a new socket, because the old one had been disconnected.
+  int reconnections() const { return sockets_ - 1; }
 
  private:
   Question question_;
   Fd socket_;
+  int sockets_ = 0;
 };
 
 // Asks the same questions again and again in the background, every time over new connections.

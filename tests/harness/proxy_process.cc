@@ -1,7 +1,10 @@
 #include "tests/harness/proxy_process.h"
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -19,6 +22,22 @@ std::vector<std::string> with_binary(std::vector<std::string> arguments) {
 std::string proxy_binary() {
   const char* override = std::getenv("FAIRLEAD_PROXY");
   return override != nullptr ? override : FAIRLEAD_PROXY_DEFAULT;
+}
+
+ProxyCopy::ProxyCopy()
+    : original_(proxy_binary()),
+      copy_(std::filesystem::temp_directory_path() /
+            ("fairlead-proxy-" + std::to_string(::getpid()))) {
+  std::filesystem::copy_file(original_, copy_, std::filesystem::copy_options::overwrite_existing);
+}
+
+ProxyCopy::~ProxyCopy() {
+  use(false);
+  std::filesystem::remove(copy_);
+}
+
+void ProxyCopy::use(bool copy) const {
+  ::setenv("FAIRLEAD_PROXY", (copy ? copy_ : original_).c_str(), 1);
 }
 
 Result<CommandResult> run_proxy(Namespace& node, std::vector<std::string> arguments) {

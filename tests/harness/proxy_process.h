@@ -25,6 +25,22 @@ inline constexpr uint16_t kMetricsPort = 10249;
 
 // The path of the binary under test.
 std::string proxy_binary();
+// A second copy of that program, as an upgrade brings one, removed with the object.
+class ProxyCopy {
+ public:
+  ProxyCopy();
+  ~ProxyCopy();
+  ProxyCopy(const ProxyCopy&) = delete;
+  ProxyCopy& operator=(const ProxyCopy&) = delete;
+
+  // Which of the two proxy_binary() names from now on.
+  void use(bool copy) const;
+
+ private:
+  std::string original_;
+  std::string copy_;
+};
+
 // Runs it with `arguments` to its end, as for --cleanup.
 Result<CommandResult> run_proxy(Namespace& node, std::vector<std::string> arguments);
 

@@ -1,0 +1,23 @@
+// Where modes differ by design, as data: a scenario asks, docs/modes.md tells operators ("what
+// Behaviour" there is one row of its table of differences each).
+//
+// Threads: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace fairlead::e2e {
+
+enum class Behaviour : uint8_t {
+  // Translation happens at the socket, before there is a packet to masquerade: a pod of this node
+  // keeps its own address, whatever address it wrote and whoever answers, itself included.
+  kPodSocketsAreNeverMasqueraded,
+  // A UDP socket that is connected to an endpoint which goes is aborted: its owner reads
+  // ECONNABORTED and connects anew. (Elsewhere the flow moves below it.)
+  kStaleUdpSocketsAreAborted,
+};
+
+bool has(std::string_view mode, Behaviour behaviour);
+
+}  // namespace fairlead::e2e
