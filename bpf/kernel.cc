@@ -69,7 +69,7 @@ bool loads(const Probe& probe) {
 }
 
 // Calls the helper without arguments: a verifier that knows it complains about those instead.
-bool has_helper(const Probe& probe, int32_t helper) {
+bool verifier_knows(const Probe& probe, int32_t helper) {
   const bpf_insn instructions[] = {
       {BPF_JMP | BPF_CALL, 0, 0, 0, helper},
       {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 1},
@@ -131,20 +131,20 @@ bool test_socket_storage() {
   options.btf_key_type_id = static_cast<uint32_t>(integer);
   options.btf_value_type_id = static_cast<uint32_t>(integer);
   return Fd(bpf_map_create(BPF_MAP_TYPE_SK_STORAGE, nullptr, 4, 4, 0, &options)).valid() &&
-         has_helper(kConnect, BPF_FUNC_sk_storage_get);
+         verifier_knows(kConnect, BPF_FUNC_sk_storage_get);
 }
 
 bool test_netns_cookie() {
-  return has_helper(kConnect, BPF_FUNC_get_netns_cookie);
+  return verifier_knows(kConnect, BPF_FUNC_get_netns_cookie);
 }
 bool test_for_each_element() {
-  return has_helper(kSyscall, BPF_FUNC_for_each_map_elem);
+  return verifier_knows(kSyscall, BPF_FUNC_for_each_map_elem);
 }
 bool test_syscall_programs() {
   return loads(kSyscall);
 }
 bool test_redirect_neighbour() {
-  return has_helper(kClassifier, BPF_FUNC_redirect_neigh);
+  return verifier_knows(kClassifier, BPF_FUNC_redirect_neigh);
 }
 
 bool knows_file_system(std::string_view type) {
@@ -209,7 +209,7 @@ bool test_sock_destroy() {
 }
 
 bool test_set_retval() {
-  return has_helper(kConnect, BPF_FUNC_set_retval);
+  return verifier_knows(kConnect, BPF_FUNC_set_retval);
 }
 bool test_xdp() {
   return loads(kXdp);
@@ -300,6 +300,12 @@ std::string missing_capabilities(uint64_t effective) {
     missing += row.name;
   }
   return missing;
+}
+
+bool has_helper(uint32_t program_type, uint32_t attach_type, int32_t helper) {
+  return verifier_knows(
+      {static_cast<bpf_prog_type>(program_type), static_cast<bpf_attach_type>(attach_type)},
+      helper);
 }
 
 Status probe() {

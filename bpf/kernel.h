@@ -48,6 +48,9 @@ std::span<const FeatureRow> feature_rows();
 // The row's test, done once in the life of the process.
 bool has(Feature feature);
 
+// Whether programs of this type (BPF_PROG_TYPE_*, BPF_*) may call BPF_FUNC_`helper`.
+bool has_helper(uint32_t program_type, uint32_t attach_type, int32_t helper);
+
 // Capabilities that are missing, as container manifests name them ("BPF, NET_ADMIN"); empty when
 // none is. `effective` as in /proc/self/status.
 std::string missing_capabilities(uint64_t effective);

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "bpf/fairlead.skel.h"
 #include "bpf/kernel.h"
+#include "bpf/load_failure.h"
 #include "bpf/map_rows.h"
 #include "bpf/pinned_maps.h"
 #include "bpf/system.h"
@@ -74,87 +75,6 @@ Status size_maps(const Sizes& sizes, bpf_object* object) {
   return {};
 }
 
-// The text between `before` and `after`, at the last place where the two stand in one line.
-std::string_view last_between(std::string_view text, std::string_view before,
-                              std::string_view after) {
-  for (size_t at = text.rfind(before); at != std::string_view::npos;
-       at = at == 0 ? std::string_view::npos : text.rfind(before, at - 1)) {
-    const std::string_view rest = text.substr(at + before.size());
-    const size_t end = rest.find(after);
-    if (end < rest.find('\n')) return rest.substr(0, end);
-  }
-  return {};
-}
-
-// The last `count` lines of what the verifier said, in one line; its statistics are left out.
-std::string last_words(std::string_view log, size_t count) {
-  constexpr std::string_view kBegin = "BEGIN PROG LOAD LOG --\n";
-  const size_t begin = log.rfind(kBegin);
-  if (begin == std::string_view::npos) return {};
-  log.remove_prefix(begin + kBegin.size());
-  log = log.substr(0, log.find("-- END PROG LOAD LOG"));
-  std::vector<std::string_view> lines;
-  while (!log.empty()) {
-    const std::string_view line = log.substr(0, log.find('\n'));
-    log.remove_prefix(std::min(log.size(), line.size() + 1));
-    const bool statistics = line.starts_with("processed ") || line.starts_with("verification time");
-    if (!line.empty() && !statistics) lines.push_back(line);
-  }
-  std::string words;
-  for (size_t i = lines.size() - std::min(lines.size(), count); i < lines.size(); ++i) {
-    if (!words.empty()) words += " | ";
-    words += lines[i];
-  }
-  return words;
-}
-
-std::string last_line(std::string_view text) {
-  while (text.ends_with('\n')) text.remove_suffix(1);
-  const size_t start = text.rfind('\n');
-  text = start == std::string_view::npos ? text : text.substr(start + 1);
-  constexpr std::string_view kPrefix = "libbpf: ";
-  if (text.starts_with(kPrefix)) text.remove_prefix(kPrefix.size());
-  return std::string(text);
-}
-
-// Which program the kernel refused, going by libbpf's words; empty when it was something else.
-std::string_view refused_program(std::string_view log) {
-  return last_between(log, "prog '", "': BPF program load failed");
-}
-
-Status explain(int error, std::string_view log) {
-  const std::string reason = Status::from_errno(error, "", "").detail();
-  const StatusCode code = error == EPERM ? StatusCode::kPermission : StatusCode::kUnsupported;
-  const std::string_view permission =
-      error == EPERM ? "give the container \"privileged: true\" or capabilities BPF, NET_ADMIN, "
-                       "PERFMON"
-                     : "";
-  if (const std::string_view program = refused_program(log); !program.empty()) {
-    const std::string words = last_words(log, 3);
-    return Status::error(
-        code, "load eBPF program", program,
-        fmt::format("the kernel refuses it: {}{}{}; {}", reason, words.empty() ? "" : ": ", words,
-                    !permission.empty() ? permission
-                                        : "choose --proxy-mode=nftables, and report this line "
-                                          "with the kernel's version"));
-  }
-  if (const std::string_view name = last_between(log, "map '", "': failed to create");
-      !name.empty()) {
-    const auto row = std::find_if(kMapRows.begin(), kMapRows.end(),
-                                  [&](const MapRow& candidate) { return candidate.name == name; });
-    std::string advice(permission);
-    if (advice.empty() && row != kMapRows.end() && !row->flag.empty()) {
-      advice = fmt::format("lower {}, or give the node more memory", row->flag);
-    }
-    return Status::error(error == ENOMEM || error == E2BIG ? StatusCode::kExhausted : code,
-                         "create eBPF map", name, reason + (advice.empty() ? "" : "; " + advice));
-  }
-  const std::string words = last_line(log);
-  return Status::error(code, "load", "the eBPF programs",
-                       fmt::format("{}{}{}{}{}", reason, words.empty() ? "" : ": ", words,
-                                   permission.empty() ? "" : "; ", permission));
-}
-
 // Opens, sizes and loads all programs but those that are switched off. `refused` is set to the
 // optional program that the kernel would not take.
 Result<Skeleton> try_load(const Sizes& sizes, const std::string& map_directory, const Switches& off,
@@ -179,7 +99,7 @@ Result<Skeleton> try_load(const Sizes& sizes, const std::string& map_directory, 
     for (const Optional& row : kOptional) {
       if (name == to_string(row.program)) *refused = row.program;
     }
-    return explain(error, log.text());
+    return explain_load_failure(error, log.text());
   }
   if (!map_directory.empty()) RETURN_IF_ERROR(pinned.commit(object));
   return skeleton;

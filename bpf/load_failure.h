@@ -1,0 +1,22 @@
+// Why the kernel refused the programs or maps, in one line: from what libbpf said about it.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace fairlead::bpf {
+
+// Names the program or map, the kernel's reason and what to do. `error` is positive.
+Status explain_load_failure(int error, std::string_view libbpf_log);
+
+// The program that the kernel refused; empty when it was something else.
+std::string_view refused_program(std::string_view libbpf_log);
+
+// libbpf's last line, without its prefix.
+std::string last_line(std::string_view libbpf_log);
+
+}  // namespace fairlead::bpf
