@@ -137,6 +137,9 @@ PacketBuilder udp(std::string_view source, std::string_view destination) {
 PacketBuilder sctp(std::string_view source, std::string_view destination) {
   return {socket_address_of(source), socket_address_of(destination), kSctp};
 }
+PacketBuilder ip(std::string_view source, std::string_view destination, uint8_t protocol) {
+  return {{address_of(source), 0}, {address_of(destination), 0}, protocol};
+}
 PacketBuilder icmp(std::string_view source, std::string_view destination, uint8_t type,
                    uint8_t code) {
   const dataplane::Address from = address_of(source);
@@ -216,6 +219,10 @@ PacketBuilder& PacketBuilder::udp_length(uint16_t value) {
 }
 PacketBuilder& PacketBuilder::tcp_data_offset(uint8_t words) {
   data_offset_ = words;
+  return *this;
+}
+PacketBuilder& PacketBuilder::source_port(uint16_t port) {
+  source_.port = port;
   return *this;
 }
 PacketBuilder& PacketBuilder::flags(std::string_view letters) {

@@ -100,6 +100,7 @@ class PacketBuilder {
   PacketBuilder& tcp_data_offset(uint8_t words);
 
   // Transport.
+  PacketBuilder& source_port(uint16_t port);
   PacketBuilder& flags(std::string_view letters);  // of "FSRPAUEC"
   PacketBuilder& sequence(uint32_t sequence, uint32_t acknowledged = 0);
   PacketBuilder& tcp_options(const Bytes& bytes);  // padded to words with no-operation
@@ -162,6 +163,9 @@ PacketBuilder udp(std::string_view source, std::string_view destination);
 PacketBuilder sctp(std::string_view source, std::string_view destination);
 PacketBuilder icmp(std::string_view source, std::string_view destination, uint8_t type,
                    uint8_t code);
+
+// Any other protocol, with payload alone behind the IP header.
+PacketBuilder ip(std::string_view source, std::string_view destination, uint8_t protocol);
 
 // RFC 1071, folded and complemented, in host order. `start` is a sum carried in.
 uint16_t internet_checksum(std::span<const uint8_t> bytes, uint32_t start = 0);
