@@ -1,7 +1,8 @@
 // How Fairlead behaves at scale, measured from outside: the real daemon in a network namespace, a
 // Kubernetes API server in this process, real connections.
 //
-//   scale_bench [--quick] [--runs=3] [--only=start|change|load] [--json=FILE] [--markdown=FILE]
+//   scale_bench [--quick] [--runs=3] [--modes=nftables,ebpf]
+//               [--only=start|change|load|traffic] [--json=FILE] [--markdown=FILE]
 //
 // Needs root. The figures go to standard output; the exit code does not depend on targets.
 #include <CLI/CLI.hpp>
@@ -11,9 +12,11 @@
 #include <cstdio>
 #include <fstream>
 #include <map>
+#include <optional>
 
 #include "bench/scale_measures.h"
 #include "bench/scale_report.h"
+#include "tests/harness/bpf_sandbox.h"
 #include "tests/harness/features.h"
 
 namespace {
@@ -21,88 +24,154 @@ namespace {
 using fairlead::Status;
 using fairlead::bench::Figure;
 using fairlead::bench::Report;
+using fairlead::bench::Setup;
 using fairlead::bench::Shape;
+using fairlead::harness::BpfSandbox;
 using fairlead::harness::Feature;
 
 struct Options {
   bool quick = false;
   int runs = 3;
   std::string only;
+  std::vector<std::string> modes = {"nftables", "ebpf"};
   std::string json_path;
   std::string markdown_path;
 };
 
 constexpr int kSkipped = 77;
 
-// Upper bounds.
-const std::map<std::string, double>& targets() {
-  static const std::map<std::string, double> all = {
-      {"cold-start-10000x5", 3}, {"cold-start-44000x1", 10}, {"cold-start-5000x50", 30},
-      {"resident-10000x5", 60},  {"change-p50-10000", 5},    {"change-p99-10000", 20},
-      {"idle-10000x5", 0.1},
+struct Target {
+  std::optional<double> at_most = {};
+  std::optional<double> at_least = {};
+};
+
+const std::map<std::string, Target>& targets() {
+  static const std::map<std::string, Target> all = {
+      {"nftables:cold-start-10000x5", {.at_most = 3}},
+      {"nftables:cold-start-44000x1", {.at_most = 10}},
+      {"nftables:cold-start-5000x50", {.at_most = 30}},
+      {"nftables:resident-10000x5", {.at_most = 60}},
+      {"nftables:change-p50-10000", {.at_most = 5}},
+      {"nftables:change-p99-10000", {.at_most = 20}},
+      {"nftables:idle-10000x5", {.at_most = 0.1}},
+      {"ebpf:cold-start-10000x5", {.at_most = 1}},
+      {"ebpf:cold-start-100000x5", {.at_most = 8}},
+      {"ebpf:resident-10000x5", {.at_most = 60}},
+      {"ebpf:change-p50-10000", {.at_most = 2}},
+      {"ebpf:change-p50-100000", {.at_most = 2}},
+      {"ebpf:idle-10000x5", {.at_most = 0.1}},
+      {"ebpf:ports-400", {.at_most = 50}},
+      {"ebpf:stream-pod-10x5-ratio", {.at_least = 1}},
+      {"ebpf:stream-pod-10000x5-ratio", {.at_least = 1}},
   };
   return all;
 }
 
-double value_of(const Report& report, const std::string& id) {
-  const auto found = std::find_if(report.figures.begin(), report.figures.end(),
+double value_of(const std::vector<Figure>& figures, const std::string& id) {
+  const auto found = std::find_if(figures.begin(), figures.end(),
                                   [&](const Figure& figure) { return figure.id == id; });
-  return found == report.figures.end() ? 0 : found->value;
+  return found == figures.end() ? 0 : found->value;
 }
 
 // How much a figure grows from the smallest table to the largest.
-void add_growth(Report& report, const std::string& prefix, uint32_t small, uint32_t large,
-                const std::string& suffix, const std::string& title) {
-  const double before = value_of(report, prefix + std::to_string(small) + suffix);
-  const double after = value_of(report, prefix + std::to_string(large) + suffix);
+void add_growth(std::vector<Figure>& figures, const std::string& prefix, uint32_t small,
+                uint32_t large, const std::string& suffix, const std::string& title) {
+  const double before = value_of(figures, prefix + std::to_string(small) + suffix);
+  const double after = value_of(figures, prefix + std::to_string(large) + suffix);
   if (before == 0 || after == 0) return;
   Figure figure{prefix + "growth" + suffix,
                 fmt::format("{}, {} services : {} services", title, large, small), "×",
                 after / before};
   figure.at_most = 1.25;
-  report.figures.push_back(std::move(figure));
+  figures.push_back(std::move(figure));
 }
 
-Status measure(const Options& options, Report& report) {
-  using fairlead::bench::measure_change;
-  using fairlead::bench::measure_load;
-  using fairlead::bench::measure_start;
+// Sizes of a full run; the largest are for the mode that claims them.
+struct Plan {
+  std::vector<Shape> starts;
+  std::vector<uint32_t> changes;
+  Shape load;
+  std::vector<Shape> traffic;
+  uint32_t ports;
+  int rounds;
+};
+
+Plan plan_for(const Options& options, const std::string& mode) {
+  if (options.quick) return {{{200, 5}}, {20, 200}, {200, 5}, {{10, 5}}, 20, 2};
+  Plan plan{{{10000, 5}, {44000, 1}, {5000, 50}},
+            {100, 1000, 10000, 40000},
+            {10000, 5},
+            {{10, 5}, {10000, 5}},
+            400,
+            9};
+  if (mode == "ebpf") {
+    plan.starts.push_back({100000, 5});
+    plan.changes.push_back(100000);
+  }
+  return plan;
+}
+
+Status measure(const Options& options, const Setup& setup, std::vector<Figure>& figures) {
   using std::chrono::seconds;
+  namespace bench = fairlead::bench;
+  const Plan plan = plan_for(options, setup.mode);
   const auto wanted = [&](const char* part) {
     return options.only.empty() || options.only == part;
   };
-  const auto tell = [](const std::string& what) { fmt::print(stderr, "measuring {}\n", what); };
-  std::vector<Figure>& figures = report.figures;
-  const std::vector<Shape> starts = options.quick
-                                        ? std::vector<Shape>{{200, 5}}
-                                        : std::vector<Shape>{{10000, 5}, {44000, 1}, {5000, 50}};
-  const std::vector<uint32_t> changes = options.quick
-                                            ? std::vector<uint32_t>{20, 200}
-                                            : std::vector<uint32_t>{100, 1000, 10000, 40000};
-  const Shape load = options.quick ? Shape{200, 5} : Shape{10000, 5};
+  const auto tell = [&](const std::string& what) {
+    fmt::print(stderr, "measuring {}: {}\n", setup.mode, what);
+  };
   if (wanted("start")) {
-    for (const Shape& shape : starts) {
+    for (const Shape& shape : plan.starts) {
       tell("starts, " + shape.to_string());
-      RETURN_IF_ERROR(measure_start(shape, options.quick ? 1 : options.runs, figures));
+      RETURN_IF_ERROR(
+          bench::measure_start(setup, shape, options.quick ? 1 : options.runs, figures));
     }
   }
   if (wanted("change")) {
-    for (const uint32_t services : changes) {
+    for (const uint32_t services : plan.changes) {
       tell(fmt::format("changes and connections at {} services", services));
-      RETURN_IF_ERROR(measure_change({services, 1}, options.quick ? 20 : 400,
-                                     services == changes.front(), figures));
+      RETURN_IF_ERROR(bench::measure_change(setup, {services, 1}, options.quick ? 20 : 400,
+                                            services == plan.changes.front(), figures));
     }
-    const uint32_t small = changes.front();
-    const uint32_t large = changes.back();
-    add_growth(report, "change-p50-", small, large, "", "one endpoint change, p50");
-    add_growth(report, "connect-service-", small, large, "x1", "connect() to a ClusterIP");
+    const uint32_t small = plan.changes.front();
+    const uint32_t large = plan.changes.back();
+    add_growth(figures, "change-p50-", small, large, "", "one endpoint change, p50");
+    add_growth(figures, "connect-service-", small, large, "x1", "connect() to a ClusterIP");
+    tell(fmt::format("a service with {} ports", plan.ports));
+    RETURN_IF_ERROR(bench::measure_ports(setup, {20, 1}, plan.ports, plan.rounds, figures));
   }
   if (wanted("load")) {
-    tell("idle CPU and a burst, " + load.to_string());
-    RETURN_IF_ERROR(
-        measure_load(load, seconds(options.quick ? 1 : 20), options.quick ? 50 : 1000, figures));
+    tell("idle CPU and a burst, " + plan.load.to_string());
+    RETURN_IF_ERROR(bench::measure_load(setup, plan.load, seconds(options.quick ? 1 : 20),
+                                        options.quick ? 50 : 1000, figures));
+  }
+  if (wanted("traffic")) {
+    for (const Shape& shape : plan.traffic) {
+      tell("traffic, " + shape.to_string());
+      RETURN_IF_ERROR(bench::measure_traffic(setup, shape, plan.rounds, figures));
+    }
   }
   return {};
+}
+
+// The rate of short connections of one mode over that of another, both measured above.
+std::vector<Figure> compare_modes(const Report& report) {
+  std::vector<Figure> compared;
+  for (const Figure& figure : report.figures) {
+    const std::string prefix = "ebpf:requests-";
+    if (!figure.id.starts_with(prefix) || figure.unit != "/s" || figure.id.ends_with("-direct")) {
+      continue;
+    }
+    const std::string rest = figure.id.substr(prefix.size());
+    const double other = value_of(report.figures, "nftables:requests-" + rest);
+    if (other == 0) continue;
+    Figure ratio{"ebpf:requests-over-nftables-" + rest, figure.title + ", ebpf : nftables", "",
+                 figure.value / other};
+    ratio.at_least = 1;
+    compared.push_back(std::move(ratio));
+  }
+  return compared;
 }
 
 bool write_file(const std::string& path, const std::string& text) {
@@ -123,7 +192,10 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", options.quick, "Small sizes, for a check that all of this works");
   app.add_option("--runs", options.runs, "Runs of each start")->check(CLI::Range(1, 100));
   app.add_option("--only", options.only, "Measure only this")
-      ->check(CLI::IsMember({"start", "change", "load"}));
+      ->check(CLI::IsMember({"start", "change", "load", "traffic"}));
+  app.add_option("--modes", options.modes, "Measure these modes, in this order")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"nftables", "ebpf"}));
   app.add_option("--json", options.json_path, "Write all figures to this file");
   app.add_option("--markdown", options.markdown_path, "Write the table to this file");
   CLI11_PARSE(app, argc, argv);
@@ -134,11 +206,36 @@ int main(int argc, char** argv) {
     fmt::print("SKIPPED: {}\n", missing);
     return kSkipped;
   }
+  // Before any thread exists; where the machine has no BPF, that mode is left out by name.
+  std::unique_ptr<BpfSandbox> sandbox;
+  const std::string no_bpf =
+      fairlead::harness::missing_features({Feature::kBpf, Feature::kCgroup2});
+  if (no_bpf.empty()) {
+    auto made = BpfSandbox::create();
+    if (!made) {
+      fmt::print(stderr, "scale_bench: {}\n", made.status().message());
+      return 1;
+    }
+    sandbox = std::move(*made);
+  } else {
+    std::erase(options.modes, "ebpf");
+    fmt::print("SKIPPED: mode ebpf: {}\n", no_bpf);
+  }
+
   Report report = fairlead::bench::new_report(options.quick);
-  const Status status = measure(options, report);
+  Status status;
+  for (const std::string& mode : options.modes) {
+    std::vector<Figure> figures;
+    status = measure(options, {mode, sandbox.get()}, figures);
+    report.add(mode, std::move(figures));
+    if (!status) break;
+  }
+  for (Figure& figure : compare_modes(report)) report.figures.push_back(std::move(figure));
   for (Figure& figure : report.figures) {
     const auto target = targets().find(figure.id);
-    if (target != targets().end()) figure.at_most = target->second;
+    if (target == targets().end()) continue;
+    figure.at_most = target->second.at_most;
+    figure.at_least = target->second.at_least;
   }
   fmt::print("{}", report.table());
   if (!status) fmt::print(stderr, "scale_bench: {}\n", status.message());

@@ -106,7 +106,7 @@ void measure_connections(ScaleWorld& world, std::vector<Figure>& figures) {
 
 }  // namespace
 
-Status measure_start(Shape shape, int runs, std::vector<Figure>& figures) {
+Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figure>& figures) {
   std::vector<double> cold;
   std::vector<double> restart;
   std::vector<double> resident;
@@ -115,7 +115,7 @@ Status measure_start(Shape shape, int runs, std::vector<Figure>& figures) {
   std::vector<double> slab;
   for (int run = 0; run < runs; ++run) {
     std::unique_ptr<ScaleWorld> world;
-    ASSIGN_OR_RETURN(world, ScaleWorld::create(shape));
+    ASSIGN_OR_RETURN(world, ScaleWorld::create(setup, shape));
     const double slab_before = slab_mb();
     ScaleWorld::StartTimes times;
     ASSIGN_OR_RETURN(times, world->start_proxy(kPatience));
@@ -145,9 +145,10 @@ Status measure_start(Shape shape, int runs, std::vector<Figure>& figures) {
   return {};
 }
 
-Status measure_change(Shape shape, int samples, bool first, std::vector<Figure>& figures) {
+Status measure_change(const Setup& setup, Shape shape, int samples, bool first,
+                      std::vector<Figure>& figures) {
   std::unique_ptr<ScaleWorld> world;
-  ASSIGN_OR_RETURN(world, ScaleWorld::create(shape));
+  ASSIGN_OR_RETURN(world, ScaleWorld::create(setup, shape));
   if (first) measure_bare_connections(*world, figures);
   RETURN_IF_ERROR(world->start_proxy(kPatience).status());
   std::this_thread::sleep_for(kSettling);
@@ -166,10 +167,44 @@ Status measure_change(Shape shape, int samples, bool first, std::vector<Figure>&
   return world->stop_proxy();
 }
 
-Status measure_load(Shape shape, std::chrono::seconds idle, uint32_t burst,
+Status measure_ports(const Setup& setup, Shape shape, uint32_t ports, int samples,
+                     std::vector<Figure>& figures) {
+  std::unique_ptr<ScaleWorld> world;
+  ASSIGN_OR_RETURN(world, ScaleWorld::create(setup, shape, ports));
+  RETURN_IF_ERROR(world->start_proxy(kPatience).status());
+  std::this_thread::sleep_for(kSettling);
+  const uint32_t service = shape.services - 1;
+  const Host pods[2] = {pod_ip(service * shape.endpoints), pod_ip(0, 1)};
+  std::vector<double> times;
+  const bool done = world->on_client([&] {
+    for (int i = 0; i < samples + 2; ++i) {
+      const Host wanted = pods[static_cast<size_t>(i + 1) % 2];
+      std::this_thread::sleep_for(kBetweenChanges);
+      const Clock::time_point begin = Clock::now();
+      if (!world->api().put(world->single_endpoint_slice(service, wanted))) return false;
+      // The last port first: what is written last is usually in effect last.
+      for (uint32_t port = ports; port-- > 0;) {
+        while (who_answers(service_ip(service), static_cast<uint16_t>(kServicePort + port),
+                           100ms) != wanted) {
+          if (Clock::now() - begin > kChangePatience) return false;
+        }
+      }
+      if (i >= 2) times.push_back(seconds_since(begin) * 1e3);
+    }
+    return true;
+  });
+  if (!done) return gave_up("a change of many ports");
+  figures.push_back(median_figure(
+      fmt::format("ports-{}", ports),
+      fmt::format("a service with {} ports changes its endpoint, every port checked", ports), "ms",
+      times));
+  return world->stop_proxy();
+}
+
+Status measure_load(const Setup& setup, Shape shape, std::chrono::seconds idle, uint32_t burst,
                     std::vector<Figure>& figures) {
   std::unique_ptr<ScaleWorld> world;
-  ASSIGN_OR_RETURN(world, ScaleWorld::create(shape));
+  ASSIGN_OR_RETURN(world, ScaleWorld::create(setup, shape));
   RETURN_IF_ERROR(world->start_proxy(kPatience).status());
   std::this_thread::sleep_for(kSettling);
 

@@ -13,15 +13,25 @@ namespace fairlead::bench {
 
 // Cold starts and restarts over standing rules, then the memory they leave: of the process after it
 // has settled, at its peak, and of the kernel.
-Status measure_start(Shape shape, int runs, std::vector<Figure>& figures);
+Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figure>& figures);
 
 // In one world: how long one endpoint change takes until a connection meets the new endpoint, and
 // what a connection to a ClusterIP costs beside one to a pod; `first`: and beside one where there
 // are no rules at all.
-Status measure_change(Shape shape, int samples, bool first, std::vector<Figure>& figures);
+Status measure_change(const Setup& setup, Shape shape, int samples, bool first,
+                      std::vector<Figure>& figures);
 
 // In one world: CPU time when nothing happens, and a burst of endpoint changes.
-Status measure_load(Shape shape, std::chrono::seconds idle, uint32_t burst,
+Status measure_load(const Setup& setup, Shape shape, std::chrono::seconds idle, uint32_t burst,
                     std::vector<Figure>& figures);
+
+// In one world whose last service has `ports` ports: until the endpoints of all of them have
+// changed.
+Status measure_ports(const Setup& setup, Shape shape, uint32_t ports, int samples,
+                     std::vector<Figure>& figures);
+
+// In one world, from a pod of the node and from a client outside, through a ClusterIP and straight
+// to the pod in turn: bytes a second over one connection, and short connections a second.
+Status measure_traffic(const Setup& setup, Shape shape, int rounds, std::vector<Figure>& figures);
 
 }  // namespace fairlead::bench

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <ctime>
 #include <fstream>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -39,6 +40,10 @@ std::string format_range(const Figure& figure) {
   if (figure.runs.size() < 2) return "";
   const auto [low, high] = std::minmax_element(figure.runs.begin(), figure.runs.end());
   return format_value(*low) + "–" + format_value(*high);
+}
+
+std::string mode_of(const Figure& figure) {
+  return figure.id.substr(0, figure.id.find(':'));
 }
 
 // In characters, not bytes: the table has dashes and comparison signs.
@@ -96,12 +101,22 @@ Figure median_figure(std::string id, std::string title, std::string unit,
   return figure;
 }
 
+void Report::add(const std::string& mode, std::vector<Figure> of_mode) {
+  modes.push_back(mode);
+  for (Figure& figure : of_mode) {
+    figure.id = mode + ":" + figure.id;
+    figures.push_back(std::move(figure));
+  }
+}
+
 std::string Report::table() const {
   size_t title_width = 0;
-  for (const Figure& figure : figures) title_width = std::max(title_width, width(figure.title));
+  for (const Figure& figure : figures) {
+    title_width = std::max(title_width, width(mode_of(figure) + figure.title) + 2);
+  }
   std::string text = machine + "\n" + date + (quick ? ", quick: sizes are small" : "") + "\n";
   for (const Figure& figure : figures) {
-    text += pad(figure.title, title_width + 2) +
+    text += pad(mode_of(figure) + ": " + figure.title, title_width + 2) +
             pad(format_value(figure.value) + " " + figure.unit, 14) +
             pad(format_range(figure), 16) + pad(format_target(figure), 10) + format_met(figure) +
             "\n";
@@ -110,12 +125,34 @@ std::string Report::table() const {
 }
 
 std::string Report::markdown() const {
-  std::string text = "Measured " + date + " on " + machine +
-                     ".\n\n| what | measured | runs | target | |\n|---|---|---|---|---|\n";
+  std::string text = "Measured " + date + " on " + machine + ".\n\n| what |";
+  std::string rule = "\n|---|";
+  for (const std::string& mode : modes) {
+    text += " " + mode + " |";
+    rule += "---|";
+  }
+  text += " target |" + rule + "---|\n";
+  std::set<std::string> written;
   for (const Figure& figure : figures) {
-    text += "| " + figure.title + " | " + format_value(figure.value) + " " + figure.unit + " | " +
-            format_range(figure) + " | " + format_target(figure) + " | " + format_met(figure) +
-            " |\n";
+    if (!written.insert(figure.title).second) continue;
+    std::string targets;
+    text += "| " + figure.title + " |";
+    for (const std::string& mode : modes) {
+      const auto same = std::find_if(figures.begin(), figures.end(), [&](const Figure& candidate) {
+        return candidate.title == figure.title && mode_of(candidate) == mode;
+      });
+      if (same == figures.end()) {
+        text += " |";
+        continue;
+      }
+      text += " " + format_value(same->value) + " " + same->unit;
+      const std::string range = format_range(*same);
+      text += (range.empty() ? "" : " (" + range + ")") + " |";
+      if (!same->met()) continue;
+      targets += (targets.empty() ? "" : "; ") + mode + " " + format_target(*same) + ": " +
+                 format_met(*same);
+    }
+    text += " " + targets + " |\n";
   }
   return text;
 }

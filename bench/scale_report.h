@@ -12,7 +12,7 @@
 namespace fairlead::bench {
 
 struct Figure {
-  std::string id;     // "cold-start-10000x5"
+  std::string id;     // "cold-start-10000x5"; of a mode once it stands in a report: "ebpf:cold-..."
   std::string title;  // for people
   std::string unit;   // "s", "ms", "MB", ...
   double value = 0;   // of several runs the median
@@ -32,10 +32,14 @@ struct Report {
   std::string machine;  // processor, kernel, memory
   std::string date;
   bool quick = false;
+  std::vector<std::string> modes;
   std::vector<Figure> figures;
 
+  // The figures of one mode, under its name.
+  void add(const std::string& mode, std::vector<Figure> of_mode);
+
   std::string table() const;     // aligned columns
-  std::string markdown() const;  // the same as a Markdown table
+  std::string markdown() const;  // Markdown: a row for each figure, a column for each mode
   std::string json() const;
 };
 

@@ -34,20 +34,23 @@ std::string service_name(uint32_t service) {
   return fmt::format("service-{:05}", service);
 }
 
+// Names sort as numbers do.
+std::string port_name(uint32_t number) {
+  return fmt::format("http-{:03}", number);
+}
+
+std::vector<api_server::EndpointPortSpec> slice_ports(uint32_t count) {
+  std::vector<api_server::EndpointPortSpec> ports;
+  for (uint32_t i = 0; i < count; ++i) ports.push_back({.name = port_name(i), .port = kPodPort});
+  return ports;
+}
+
 std::string with_commas(uint32_t number) {
   std::string text = std::to_string(number);
   for (auto i = static_cast<std::ptrdiff_t>(text.size()) - 3; i > 0; i -= 3) {
     text.insert(static_cast<size_t>(i), ",");
   }
   return text;
-}
-
-sockaddr_in socket_address(Host host, uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(host);
-  address.sin_port = htons(port);
-  return address;
 }
 
 // A closed connection that leaves nothing behind: no port in TIME_WAIT.
@@ -89,6 +92,13 @@ std::string Shape::id() const {
 std::string host_text(Host host) {
   return fmt::format("{}.{}.{}.{}", host >> 24, host >> 16 & 255, host >> 8 & 255, host & 255);
 }
+sockaddr_in socket_address(Host host, uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(host);
+  address.sin_port = htons(port);
+  return address;
+}
 Host service_ip(uint32_t service) {
   return kServices + 1 + service;
 }
@@ -96,8 +106,9 @@ Host pod_ip(uint32_t number, uint32_t generation) {
   return (generation == 0 ? kPods : kReplacementPods) + 1 + number;
 }
 
-Result<std::unique_ptr<ScaleWorld>> ScaleWorld::create(Shape shape) {
-  std::unique_ptr<ScaleWorld> world(new ScaleWorld(shape));
+Result<std::unique_ptr<ScaleWorld>> ScaleWorld::create(const Setup& setup, Shape shape,
+                                                       uint32_t ports) {
+  std::unique_ptr<ScaleWorld> world(new ScaleWorld(setup, shape, ports));
   const char* directory = std::getenv("TMPDIR");
   world->log_path_ = fmt::format("{}/fairlead-bench-{}.log",
                                  directory != nullptr ? directory : "/tmp", ::getpid());
@@ -108,6 +119,12 @@ Result<std::unique_ptr<ScaleWorld>> ScaleWorld::create(Shape shape) {
 
 ScaleWorld::~ScaleWorld() {
   proxy_.reset();
+  // Namespaces vanish with their rules; pins and what hangs on the cgroup do not.
+  if (node_ && setup_.mode == "ebpf") {
+    if (const Status status = clean_up(); !status) {
+      fmt::print(stderr, "bench: {}\n", status.message());
+    }
+  }
   ::unlink(log_path_.c_str());
 }
 
@@ -115,8 +132,16 @@ Status ScaleWorld::build_network() {
   ASSIGN_OR_RETURN(client_, Namespace::create("client"));
   ASSIGN_OR_RETURN(node_, Namespace::create("node"));
   ASSIGN_OR_RETURN(pods_, Namespace::create("pods"));
+  ASSIGN_OR_RETURN(pod_, Namespace::create("pod"));
+  if (setup_.sandbox != nullptr) {
+    for (Namespace* inside : {node_.get(), pod_.get()}) {
+      RETURN_IF_ERROR(inside->run([this] { return setup_.sandbox->enter(); }));
+    }
+  }
   RETURN_IF_ERROR(harness::connect(*client_, "eth0", *node_, "client"));
   RETURN_IF_ERROR(harness::connect(*pods_, "eth0", *node_, "pods"));
+  RETURN_IF_ERROR(harness::connect(*pod_, "eth0", *node_, "pod"));
+  RETURN_IF_ERROR(pod_->ip("addr add 10.66.0.2/30 dev eth0\nroute add default via 10.66.0.1\n"));
   RETURN_IF_ERROR(client_->ip("addr add 10.64.0.2/30 dev eth0\nroute add default via 10.64.0.1\n"));
   RETURN_IF_ERROR(
       pods_->ip("addr add 10.65.0.2/30 dev eth0\nroute add default via 10.65.0.1\n"
@@ -124,6 +149,7 @@ Status ScaleWorld::build_network() {
   RETURN_IF_ERROR(node_->sysctl("net.ipv4.ip_forward", "1"));
   RETURN_IF_ERROR(
       node_->ip("addr add 10.64.0.1/30 dev client\naddr add 10.65.0.1/30 dev pods\n"
+                "addr add 10.66.0.1/30 dev pod\n"
                 "route add 10.0.0.0/10 via 10.65.0.2\n"));
   ASSIGN_OR_RETURN(echo_, harness::EchoServers::start());
   return echo_->listen(*pods_, "pod", dataplane::Protocol::kTcp, "0.0.0.0", kPodPort);
@@ -136,13 +162,17 @@ Status ScaleWorld::fill_api() {
   RETURN_IF_ERROR(api_->put(
       api_server::node_json({.internal_ips = {"10.64.0.1"}, .pod_cidrs = {"10.64.0.0/24"}})));
   for (uint32_t service = 0; service < shape_.services; ++service) {
+    std::vector<api_server::ServicePortSpec> ports;
+    for (uint32_t i = 0; i < ports_of(service); ++i) {
+      ports.push_back({.name = port_name(i), .port = static_cast<int>(kServicePort + i)});
+    }
     RETURN_IF_ERROR(
         api_->put(api_server::service_json({.name = service_name(service),
                                             .cluster_ips = {host_text(service_ip(service))},
-                                            .ports = {{.name = "http", .port = kServicePort}},
+                                            .ports = std::move(ports),
                                             .labels = {{"app", service_name(service)}}})));
     api_server::EndpointSliceSpec slice{.service = service_name(service),
-                                        .ports = {{.name = "http", .port = kPodPort}}};
+                                        .ports = slice_ports(ports_of(service))};
     for (uint32_t i = 0; i < shape_.endpoints; ++i) {
       const uint32_t number = service * shape_.endpoints + i;
       slice.endpoints.push_back({.address = host_text(pod_ip(number)),
@@ -161,18 +191,29 @@ std::string ScaleWorld::single_endpoint_slice(uint32_t service, Host pod) const 
                                                          .node = "node-1",
                                                          .zone = "zone-1",
                                                          .pod = service_name(service) + "-0"}},
-                                          .ports = {{.name = "http", .port = kPodPort}}});
+                                          .ports = slice_ports(ports_of(service))});
 }
 
 std::vector<std::string> ScaleWorld::arguments() const {
-  return {"--proxy-mode=nftables",
-          "--master=" + api_->url(),
-          "--hostname-override=node-a",
-          "--cluster-cidr=10.0.0.0/9",
-          "--healthz-bind-address=0.0.0.0:" + std::to_string(harness::kHealthPort),
-          "--metrics-bind-address=127.0.0.1:" + std::to_string(harness::kMetricsPort),
-          "--conntrack-max-per-core=0",  // the machine's own limits stay as they are
-          "--oom-score-adj=0"};
+  std::vector<std::string> all = {
+      "--proxy-mode=" + setup_.mode,
+      "--master=" + api_->url(),
+      "--hostname-override=node-a",
+      "--cluster-cidr=10.0.0.0/9",
+      "--healthz-bind-address=0.0.0.0:" + std::to_string(harness::kHealthPort),
+      "--metrics-bind-address=127.0.0.1:" + std::to_string(harness::kMetricsPort),
+      "--conntrack-max-per-core=0",  // the machine's own limits stay as they are
+      "--oom-score-adj=0"};
+  if (setup_.sandbox != nullptr) all.push_back("--ebpf-cgroup=" + setup_.sandbox->inside_path());
+  return all;
+}
+
+Status ScaleWorld::clean_up() {
+  std::vector<std::string> all = arguments();
+  all.push_back("--cleanup");
+  ASSIGN_OR_RETURN(const harness::CommandResult result, harness::run_proxy(*node_, std::move(all)));
+  if (result.exit_code == 0) return {};
+  return Status::error(StatusCode::kInternal, "clean up", setup_.mode, result.output);
 }
 
 Result<ScaleWorld::StartTimes> ScaleWorld::start_proxy(std::chrono::seconds patience) {

@@ -9,7 +9,7 @@ packages="
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev
   libnftables-dev libnghttp2-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev
   prometheus-cpp-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
-  libbpf-dev bpftool
+  libbpf-dev bpftool qemu-system-x86 busybox-static
   nftables iproute2 ethtool procps curl
 "
 
@@ -23,13 +23,28 @@ for package in $packages; do
   status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
   [ "$status" = installed ] || missing="$missing $package"
 done
-[ -z "$missing" ] && exit 0
 
+# Debian's own kernel, unpacked and not installed: tests load the eBPF programs on it under emulation.
+kernel=/var/cache/fairlead/kernel
+kernel_package=linux-image-cloud-amd64
+[ "$(dpkg --print-architecture)" = amd64 ] || kernel_package=
+[ -z "$kernel_package" ] || [ -d "$kernel/lib/modules" ] || missing_kernel=yes
+
+[ -z "$missing${missing_kernel:-}" ] && exit 0
 if [ "$(id -u)" != 0 ]; then
-  echo "install-deps: root is needed to install:$missing" >&2
+  echo "install-deps: root is needed to install:$missing${missing_kernel:+ $kernel}" >&2
   exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
-# shellcheck disable=SC2086 # a list of words
-apt-get install -y -qq --no-install-recommends $missing >/dev/null
+if [ -n "$missing" ]; then
+  # shellcheck disable=SC2086 # a list of words
+  apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+if [ -n "${missing_kernel:-}" ]; then
+  rm -rf "$kernel" "$kernel.new"
+  mkdir -p "$kernel.new"
+  image=$(apt-cache depends "$kernel_package" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -1)
+  (cd "$kernel.new" && apt-get download -qq "$image" && dpkg -x ./*.deb . && rm ./*.deb) 2>/dev/null
+  mv "$kernel.new" "$kernel"
+fi
