@@ -1,0 +1,284 @@
+#include "bpf/backend.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <chrono>
+#include <fstream>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "bpf/attach.h"
+#include "bpf/devices.h"
+#include "bpf/layout.h"
+#include "bpf/node_maps.h"
+#include "bpf/object.h"
+#include "bpf/pins.h"
+#include "bpf/system.h"
+#include "bpf/tables.h"
+
+namespace fairlead::bpf {
+namespace {
+
+using dataplane::Ack;
+using dataplane::AuditReport;
+using dataplane::Delta;
+using dataplane::Family;
+using dataplane::NodeRules;
+using std::chrono::steady_clock;
+
+// Nobody says that somebody else wrote into our maps, so they are compared from time to time.
+constexpr auto kMapAuditPeriod = std::chrono::minutes(5);
+
+struct CounterRow {
+  std::string_view name;
+  std::string_view help;
+  bool drop;
+};
+constexpr std::array<CounterRow, FL_COUNTERS> kCounterRows = {{
+#define FL_COUNT(name, help) {#name, help, false},
+#define FL_DROP(name, help) {#name, help, true},
+#include "bpf/counters.def"
+#undef FL_COUNT
+#undef FL_DROP
+}};
+
+void warn_when_not_forwarding(const std::vector<Family>& families) {
+  for (const Family family : families) {
+    const std::string path = family == Family::kIPv4 ? "/proc/sys/net/ipv4/ip_forward"
+                                                     : "/proc/sys/net/ipv6/conf/all/forwarding";
+    std::ifstream file(path);
+    if (int value = 0; file >> value && value == 0) {
+      LOG_WARNING("{} is 0: this node forwards no {} packets, so services answer sockets only",
+                  path, to_string(family));
+    }
+  }
+}
+
+class EbpfBackend final : public dataplane::Backend {
+ public:
+  explicit EbpfBackend(Options options) : options_(std::move(options)) {}
+
+  std::string_view name() const override { return "ebpf"; }
+  Status start(const NodeRules& rules) override;
+  Result<Ack> apply(const Delta& delta) override;
+  bool disturbed() override;
+  Result<AuditReport> audit() override;
+  std::vector<dataplane::Counter> counters() override;
+  Status remove_all() override;
+
+ private:
+  Status attach();
+  Result<uint64_t> put_node();
+  Result<uint64_t> serve();
+  Result<uint64_t> follow_devices();
+  void count_packets(std::vector<dataplane::Counter>& result) const;
+
+  const Options options_;
+  NodeRules rules_;
+  std::unique_ptr<DeviceWatcher> watcher_;
+  std::optional<Pins> pins_;
+  std::unique_ptr<Object> object_;  // everything below works on it
+  std::unique_ptr<TableMaps> maps_;
+  std::unique_ptr<Tables> tables_;
+  std::unique_ptr<NodeMaps> node_maps_;
+  std::unique_ptr<Attachments> attachments_;
+  std::vector<DevicePlan> plan_;
+  uint64_t netns_cookie_ = 0;
+  bool attached_ = false;
+  bool serve_due_ = false;  // the last attempt failed
+  steady_clock::time_point next_map_audit_{};
+};
+
+Status EbpfBackend::start(const NodeRules& rules) {
+  rules_ = rules;
+  warn_when_not_forwarding(rules.families);
+  ASSIGN_OR_RETURN(netns_cookie_, netns_cookie());
+  ASSIGN_OR_RETURN(watcher_, DeviceWatcher::open());
+  auto pins = Pins::open(options_.pin_path);
+  if (!pins) return pins.status();
+  pins_ = *std::move(pins);
+  std::string cgroup = options_.cgroup;
+  if (cgroup.empty()) {
+    ASSIGN_OR_RETURN(cgroup, find_or_mount_cgroup2());
+  }
+
+  ASSIGN_OR_RETURN(object_, Object::load(options_.sizes, pins_->maps()));
+  ASSIGN_OR_RETURN(maps_, open_table_maps(*object_));
+  tables_ = std::make_unique<Tables>(*maps_);
+  RETURN_IF_ERROR(tables_->adopt());
+  auto returns = shape_of({object_->fd(Map::kReturns), to_string(Map::kReturns), {}});
+  if (!returns) return returns.status();
+  node_maps_ = std::make_unique<NodeMaps>(
+      *maps_, NodeMaps::Descriptors{object_->fd(Map::kNodeAddresses), object_->fd(Map::kDevices)},
+      returns->max_entries >> 16);
+
+  Programs programs;
+  for (size_t i = 0; i < kProgramCount; ++i) {
+    programs[i] = object_->fd(static_cast<Program>(i));
+  }
+  attachments_ =
+      std::make_unique<Attachments>(*pins_, Attachments::Settings{std::move(cgroup)}, programs);
+  RETURN_IF_ERROR(attachments_->find());
+  RETURN_IF_ERROR(serve().status());
+  next_map_audit_ = steady_clock::now() + kMapAuditPeriod;
+  // Another layout's programs serve from maps of their own until ours are filled.
+  if (attachments_->others_stand()) {
+    LOG_INFO("the programs of another version serve until the first sync");
+    return {};
+  }
+  return attach();
+}
+
+Status EbpfBackend::attach() {
+  RETURN_IF_ERROR(attachments_->start());
+  attached_ = true;
+  RETURN_IF_ERROR(serve().status());
+  std::vector<std::string> others;
+  ASSIGN_OR_RETURN(others, pins_->other_versions());
+  for (const std::string& version : others) RETURN_IF_ERROR(pins_->remove(version));
+  return {};
+}
+
+Result<uint64_t> EbpfBackend::put_node() {
+  std::vector<ServedDevice> served;
+  for (const DevicePlan& device : plan_) {
+    served.push_back({device, attachments_->xdp_mode(device.index)});
+  }
+  NodeContent content = node_content(watcher_->view(), rules_, served, options_);
+  content.config.host_netns_cookie = netns_cookie_;
+  return node_maps_->put(content);
+}
+
+// The node's maps and the devices' programs as view and rules say. A device is known before its
+// programs run; whether XDP took is known after.
+Result<uint64_t> EbpfBackend::serve() {
+  serve_due_ = true;
+  plan_ = plan_devices(watcher_->view(), options_, rules_.detector);
+  auto changes = put_node();
+  if (!changes) return changes;
+  if (attached_) {
+    const uint64_t places = attachments_->follow(plan_);
+    if (places > 0) {
+      const auto again = put_node();
+      if (!again) return again;
+      *changes += places + *again;
+    }
+  }
+  serve_due_ = false;
+  return changes;
+}
+
+// A device that came must be served at once, whoever asks.
+Result<uint64_t> EbpfBackend::follow_devices() {
+  const Result<bool> changed = watcher_->process();
+  if (!changed) return changed.status();
+  if (!*changed && !serve_due_) return uint64_t{0};
+  return serve();
+}
+
+Result<Ack> EbpfBackend::apply(const Delta& delta) {
+  if (delta.node) {
+    rules_ = *delta.node;
+    serve_due_ = true;
+  }
+  const Result<uint64_t> node_changes = follow_devices();
+  if (!node_changes) return node_changes.status();
+  Result<Ack> ack = tables_->apply(delta);
+  if (!ack) return ack;
+  ack->operations += *node_changes;
+  if (delta.complete && !attached_) RETURN_IF_ERROR(attach());
+  tables_->take_gone();
+  return ack;
+}
+
+bool EbpfBackend::disturbed() {
+  if (!attachments_) return false;
+  const Result<uint64_t> followed = follow_devices();
+  if (!followed) LOG_WARNING("{}", followed.status().message());
+  return (attached_ && !attachments_->intact()) || steady_clock::now() >= next_map_audit_;
+}
+
+Result<AuditReport> EbpfBackend::audit() {
+  AuditReport report;
+  RETURN_IF_ERROR(follow_devices().status());
+  if (attached_) {
+    report.checked += attachments_->size();
+    const Result<uint64_t> repaired = attachments_->repair();
+    if (!repaired) return repaired.status();
+    report.repaired += *repaired;
+  }
+  const bool hooks_lost = report.repaired > 0;
+  const Result<uint64_t> served = serve();
+  if (!served) return served.status();
+  report.checked += node_maps_->size();
+  if (!hooks_lost) report.repaired += *served;  // else they are counted already
+  const Result<AuditReport> tables = tables_->audit();
+  if (!tables) return tables;
+  report.checked += tables->checked;
+  report.repaired += tables->repaired;
+  report.needs_complete = tables->needs_complete;
+  next_map_audit_ = steady_clock::now() + kMapAuditPeriod;
+  return report;
+}
+
+void EbpfBackend::count_packets(std::vector<dataplane::Counter>& result) const {
+  const int cpus = libbpf_num_possible_cpus();
+  std::vector<uint64_t> values(static_cast<size_t>(cpus > 0 ? cpus : 0));
+  for (uint32_t index = 0; index < kCounterRows.size() && cpus > 0; ++index) {
+    if (bpf_map_lookup_elem(object_->fd(Map::kCounters), &index, values.data()) != 0) continue;
+    const CounterRow& row = kCounterRows[index];
+    const auto total = std::accumulate(values.begin(), values.end(), uint64_t{0});
+    result.push_back({fmt::format("{}{}_total", row.drop ? "drop_" : "", row.name),
+                      fmt::format("{}.", row.help), static_cast<double>(total), true});
+  }
+}
+
+std::vector<dataplane::Counter> EbpfBackend::counters() {
+  std::vector<dataplane::Counter> result;
+  if (!object_) return result;
+  count_packets(result);
+  for (const Use& use : tables_->uses()) {
+    const std::string_view map = use.map.substr(use.map.starts_with("fl_") ? 3 : 0);
+    result.push_back({fmt::format("map_{}_used", map),
+                      fmt::format("Elements of map {} in use.", use.map),
+                      static_cast<double>(use.used), false});
+    result.push_back({fmt::format("map_{}_limit", map),
+                      fmt::format("Elements that map {} can hold: {}.", use.map, use.flag),
+                      static_cast<double>(use.limit), false});
+  }
+  for (const ProgramFacts& facts : object_->facts()) {
+    result.push_back({fmt::format("verified_instructions_{}", to_string(facts.program).substr(3)),
+                      fmt::format("Instructions of {} that the kernel's verifier walked.",
+                                  to_string(facts.program)),
+                      static_cast<double>(facts.verified_instructions), false});
+  }
+  if (attachments_) {
+    result.push_back({"attached_programs", "Places on sockets and devices where a program hangs.",
+                      static_cast<double>(attachments_->size()), false});
+  }
+  return result;
+}
+
+Status EbpfBackend::remove_all() {
+  attachments_.reset();
+  attached_ = false;
+  node_maps_.reset();
+  tables_.reset();
+  maps_.reset();
+  object_.reset();
+  return detach_all(options_.pin_path);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<dataplane::Backend>> create_backend(Options options) {
+  return std::unique_ptr<dataplane::Backend>(std::make_unique<EbpfBackend>(std::move(options)));
+}
+
+}  // namespace fairlead::bpf
