@@ -63,3 +63,60 @@ FL_INLINE struct fl_return* find_return(const struct fl_config* settings,
   }
   return back;
 }
+
+// ---- Slots ----
+
+FL_INLINE bool older_than(__u32 stamp, __u32 time, __u32 age) {
+  // Another CPU may have read the clock a tick later: a stamp of the near future is new.
+  const __u32 slack = 1 << 10;
+  return time - stamp + slack > age + slack;
+}
+
+FL_INLINE bool is_closed(__u32 flags) {
+  const __u32 both = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN;
+  return flags & FL_FLOW_RESET || (flags & both) == both;
+}
+
+// Nobody lives by this claimed slot any more: closed, or begun and never established (its flow may
+// have been evicted from `fl_new_flows` without a word).
+FL_INLINE bool slot_abandoned(const struct fl_config* settings, const struct fl_return* slot,
+                              __u32 time) {
+  __u32 seconds = FL_EMBRYONIC_SECONDS;
+  if (is_closed(slot->flags)) {
+    seconds = FL_CLOSED_SECONDS;
+  } else if (slot->flags & FL_FLOW_ESTABLISHED) {
+    return false;
+  } else if (slot->flags & FL_FLOW_ANSWERED && settings->udp_stream_seconds > seconds) {
+    seconds = settings->udp_stream_seconds;
+  }
+  const __u32 age = seconds * settings->hz;
+  return older_than(slot->last_seen, time, age) && older_than(slot->claim, time, age);
+}
+
+FL_INLINE bool owns_slot(const struct fl_flow_key* key, const struct fl_flow* flow,
+                         const struct fl_return* slot) {
+  return slot->claim != 0 && slot->frontend == key->frontend &&
+         slot->protocol == key->protocol && slot->client_port == key->client_port &&
+         slot->endpoint_port == flow->endpoint_port && same_address(&slot->client, &key->client) &&
+         same_address(&slot->endpoint, &flow->endpoint) &&
+         same_address(&slot->source, &flow->source);
+}
+
+// Gives back the slot of a flow that is being removed, if it is still the flow's. The claim is read
+// before the identity: if another flow takes the slot in between, the exchange fails.
+FL_INLINE void release_slot(const struct fl_flow_key* key, const struct fl_flow* flow) {
+  if (flow->flags & FL_FLOW_DSR) return;
+  struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &flow->slot);
+  if (!slot) return;
+  const __u32 claim = *(volatile __u32*)&slot->claim;
+  if (claim != 0 && owns_slot(key, flow, slot)) __sync_val_compare_and_swap(&slot->claim, claim, 0);
+}
+
+// Written at most four times a second: a line that all CPUs read stays shared between them.
+FL_INLINE void touch(const struct fl_config* settings, __u32* last_seen, __u32 time) {
+  if (time - *last_seen >= settings->hz / 4) *last_seen = time;
+}
+
+FL_INLINE void add_flags(__u32* flags, __u32 more) {
+  if ((*flags & more) != more) __sync_fetch_and_or(flags, more);
+}

@@ -37,3 +37,10 @@ FL_HASH(fl_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FL_COUNTERS, preal
 
 FL_HASH(fl_connected, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_peer, 0, on_demand);
 FL_HASH(fl_datagrams, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_datagrams, 0, on_demand);
+
+// What is too much for the 512 bytes of stack that a program and all it calls share.
+struct fl_beginning {
+  struct fl_flow_key key;
+  struct fl_flow flow;
+};
+FL_HASH(fl_scratch, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_beginning, 1, preallocated);

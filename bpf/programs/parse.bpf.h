@@ -43,6 +43,7 @@ struct fl_packet {
   __u16 checksum;   // of the IPv4 header, as it stands there
   __be32 identification;  // of a fragment
   __u32 reason;
+  __u32 device;  // the interface it is seen at
   __u8 family;      // 4 or 6
   __u8 protocol;
   __u8 kind;       // enum fl_packet_kind
@@ -55,9 +56,10 @@ struct fl_packet {
   __u8 zero[3];
 };
 
-FL_INLINE void bad_packet(struct fl_packet* packet, __u32 reason) {
+FL_INLINE __u32 bad_packet(struct fl_packet* packet, __u32 reason) {
   packet->kind = FL_PACKET_BAD;
   packet->reason = reason;
+  return 0;
 }
 
 // Reads the transport header at packet->transport; `payload` is what IP says is there.
@@ -75,39 +77,63 @@ FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
   __u32 offset = packet->transport;
   // clang forgets the bound that the callers proved; the verifier needs it on this very register.
   barrier_var(offset);
-  if (offset > FL_LONGEST_HEADERS) return bad_packet(packet, FL_DROP_bad_header);
+  if (offset > FL_LONGEST_HEADERS) {
+    bad_packet(packet, FL_DROP_bad_header);
+    return;
+  }
   void* header = data + offset;
   const __u32 least = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_SCTP ? 12 : 8;
-  if (payload < least) return bad_packet(packet, FL_DROP_bad_header);
+  if (payload < least) {
+      bad_packet(packet, FL_DROP_bad_header);
+      return;
+    }
   packet->transport_header = least;
 
   if (protocol == IPPROTO_TCP) {
     const struct tcphdr* tcp = header;
-    if ((void*)(tcp + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
+    if ((void*)(tcp + 1) > data_end) {
+      bad_packet(packet, FL_DROP_truncated);
+      return;
+    }
     const __u32 length = tcp->doff * 4;
-    if (length < sizeof(*tcp) || length > payload) return bad_packet(packet, FL_DROP_bad_header);
+    if (length < sizeof(*tcp) || length > payload) {
+      bad_packet(packet, FL_DROP_bad_header);
+      return;
+    }
     packet->transport_header = length;
     packet->tcp_flags = ((const __u8*)tcp)[13];
     packet->source_port = tcp->source;
     packet->destination_port = tcp->dest;
   } else if (protocol == IPPROTO_UDP) {
     const struct udphdr* udp = header;
-    if ((void*)(udp + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
+    if ((void*)(udp + 1) > data_end) {
+      bad_packet(packet, FL_DROP_truncated);
+      return;
+    }
     const __u32 length = bpf_ntohs(udp->len);
     // Length 0 is a datagram of more than 64 KiB (segmentation offload).
     if (length != 0 && (length < sizeof(*udp) || (length > payload && !packet->first_fragment))) {
-      return bad_packet(packet, FL_DROP_bad_header);
+      {
+      bad_packet(packet, FL_DROP_bad_header);
+      return;
+    }
     }
     packet->source_port = udp->source;
     packet->destination_port = udp->dest;
   } else if (protocol == IPPROTO_SCTP) {
     const __be16* ports = header;
-    if (header + 12 > data_end) return bad_packet(packet, FL_DROP_truncated);
+    if (header + 12 > data_end) {
+      bad_packet(packet, FL_DROP_truncated);
+      return;
+    }
     packet->source_port = ports[0];
     packet->destination_port = ports[1];
   } else {
     const __u8* type = header;
-    if (header + 8 > data_end) return bad_packet(packet, FL_DROP_truncated);
+    if (header + 8 > data_end) {
+      bad_packet(packet, FL_DROP_truncated);
+      return;
+    }
     const bool error = packet->family == 4 ? *type == 3 || *type == 11 || *type == 12
                                            : *type >= 1 && *type <= 4;
     if (error) packet->kind = FL_PACKET_ICMP_ERROR;
@@ -117,11 +143,12 @@ FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
 }
 
 // `available` counts from the IP header to the frame's end, also what is not between the pointers.
-FL_INLINE void parse_ipv4(void* data, void* data_end, __u32 network, __u32 available,
-                          struct fl_packet* packet) {
+// Returns what is behind the IP header, or 0 when there is nothing to parse there.
+FL_INLINE __u32 parse_ipv4(void* data, void* data_end, __u32 network, __u32 available,
+                           struct fl_packet* packet) {
   const struct iphdr* ip = data + network;
-  if ((void*)(ip + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
   packet->family = 4;
+  if ((void*)(ip + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
   packet->source = from_v4(ip->saddr);
   packet->destination = from_v4(ip->daddr);
   packet->protocol = ip->protocol;
@@ -142,114 +169,129 @@ FL_INLINE void parse_ipv4(void* data, void* data_end, __u32 network, __u32 avail
     return bad_packet(packet, FL_DROP_bad_header);
   }
   if (length > available) return bad_packet(packet, FL_DROP_truncated);
-  parse_transport(data, data_end, length - header, packet);
+  return length - header;
 }
 
-FL_INLINE void parse_ipv6(void* data, void* data_end, __u32 network, __u32 available,
-                          struct fl_packet* packet) {
+FL_INLINE __u32 parse_ipv6(void* data, void* data_end, __u32 network, __u32 available,
+                           struct fl_packet* packet) {
   const struct ipv6hdr* ip = data + network;
-  if ((void*)(ip + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
   packet->family = 6;
+  if ((void*)(ip + 1) > data_end) return bad_packet(packet, FL_DROP_truncated);
   __builtin_memcpy(&packet->source, &ip->saddr, sizeof(packet->source));
   __builtin_memcpy(&packet->destination, &ip->daddr, sizeof(packet->destination));
+  packet->protocol = ip->nexthdr;
   packet->hop_limit = ip->hop_limit;
   packet->dont_fragment = 1;
+  packet->transport = network + sizeof(*ip);
   __u32 length = bpf_ntohs(ip->payload_len);
   length = length == 0 ? available : length + sizeof(*ip);  // 0: segmentation offload
   packet->length = length < 0xffff ? length : 0xffff;
   if (ip->version != 6) return bad_packet(packet, FL_DROP_bad_header);
   if (length > available) return bad_packet(packet, FL_DROP_truncated);
-
-  __u32 offset = network + sizeof(*ip);
-  __u8 next = ip->nexthdr;
-  for (int i = 0; i <= FL_EXTENSION_HEADERS; ++i) {
-    if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
-        next != IPPROTO_FRAGMENT) {
-      packet->protocol = next;
-      packet->transport = offset;
-      if (offset - network > length) return bad_packet(packet, FL_DROP_bad_header);
-      return parse_transport(data, data_end, length - (offset - network), packet);
-    }
-    barrier_var(offset);
-    if (i == FL_EXTENSION_HEADERS || offset > FL_LONGEST_HEADERS) {
-      return bad_packet(packet, FL_DROP_bad_header);
-    }
-    const __u8* extension = data + offset;
-    if ((void*)(extension + 8) > data_end) return bad_packet(packet, FL_DROP_truncated);
-    if (next == IPPROTO_FRAGMENT) {
-      const __u16 position = bpf_ntohs(*(const __be16*)(extension + 2));
-      packet->later_fragment = (position & 0xfff8) != 0;
-      packet->first_fragment = (position & 0xfff9) == 1;
-      packet->identification = *(const __be32*)(extension + 4);
-      offset += 8;
-    } else {
-      offset += (extension[1] + 1) * 8;
-    }
-    next = extension[0];
-    if (packet->later_fragment) {
-      packet->protocol = next;
-      packet->transport = offset;
-      return parse_transport(data, data_end, 0, packet);
-    }
-  }
+  return length - sizeof(*ip);
 }
 
 FL_INLINE void parse_network(void* data, void* data_end, __u32 frame, __u32 network,
                              __be16 ethertype, struct fl_packet* packet) {
   packet->network = network;
-  const __u32 available = frame - network;
-  if (frame < network) return bad_packet(packet, FL_DROP_truncated);
-  if (ethertype == bpf_htons(ETH_P_IP)) parse_ipv4(data, data_end, network, available, packet);
-  if (ethertype == bpf_htons(ETH_P_IPV6)) parse_ipv6(data, data_end, network, available, packet);
+  if (frame < network) return;
+  __u32 payload = 0;
+  if (ethertype == bpf_htons(ETH_P_IP)) {
+    payload = parse_ipv4(data, data_end, network, frame - network, packet);
+  } else if (ethertype == bpf_htons(ETH_P_IPV6)) {
+    payload = parse_ipv6(data, data_end, network, frame - network, packet);
+  }
+  if (payload > 0) parse_transport(data, data_end, payload, packet);
+}
+
+FL_INLINE bool is_extension(__u8 header) {
+  return header == IPPROTO_HOPOPTS || header == IPPROTO_ROUTING || header == IPPROTO_DSTOPTS ||
+         header == IPPROTO_FRAGMENT;
 }
 
 // What lies in front of the IP header: 14, or 0 on a device that has no Ethernet header. The socket
 // buffer knows which protocol it carries; an Ethernet header says so at its end.
-FL_INLINE __u32 link_header(const struct __sk_buff* skb, void* data, void* data_end) {
+FL_INLINE __u32 link_header(void* data, void* data_end, __be16 protocol) {
   const struct ethhdr* ethernet = data;
   if ((void*)(ethernet + 1) > data_end) return FL_ETHERNET_HEADER;
-  if (ethernet->h_proto == (__be16)skb->protocol) return FL_ETHERNET_HEADER;
+  if (ethernet->h_proto == protocol) return FL_ETHERNET_HEADER;
   const __u8 version = *(const __u8*)data >> 4;
-  return version == (skb->protocol == bpf_htons(ETH_P_IP) ? 4 : 6) ? 0 : FL_ETHERNET_HEADER;
+  return version == (protocol == bpf_htons(ETH_P_IP) ? 4 : 6) ? 0 : FL_ETHERNET_HEADER;
 }
 
 FL_INLINE void parse_linear(struct __sk_buff* skb, struct fl_packet* packet) {
   void* data = (void*)(long)skb->data;
   void* data_end = (void*)(long)skb->data_end;
-  // Two constants, one parser each: the verifier then knows every fixed offset.
-  if (link_header(skb, data, data_end) == 0) {
-    parse_network(data, data_end, skb->len, 0, skb->protocol, packet);
-  } else {
-    parse_network(data, data_end, skb->len, FL_ETHERNET_HEADER, skb->protocol, packet);
+  const __u32 length = skb->len;
+  const __be16 protocol = *(volatile __u32*)&skb->protocol;
+  parse_network(data, data_end, length, link_header(data, data_end, protocol), protocol, packet);
+}
+
+// Steps over the extension headers of an IPv6 packet and reads what is behind them. Rare, and so
+// neither fast nor verified more than once: bpf_skb_load_bytes() and a function of its own.
+__noinline int parse_extensions(struct __sk_buff* skb, struct fl_packet* packet) {
+  if (!packet) return 0;
+  __u32 offset = packet->transport;
+  const __u32 end = packet->network + packet->length;
+  for (int i = 0; i < FL_EXTENSION_HEADERS && is_extension(packet->protocol); ++i) {
+    __u8 header[8];
+    if (offset > FL_LONGEST_HEADERS) break;
+    if (bpf_skb_load_bytes(skb, offset, header, sizeof(header)) != 0) {
+      return bad_packet(packet, FL_DROP_truncated);
+    }
+    if (packet->protocol == IPPROTO_FRAGMENT) {
+      const __u32 position = header[2] << 8 | header[3];
+      packet->later_fragment = (position & 0xfff8) != 0;
+      packet->first_fragment = (position & 0xfff9) == 1;
+      __builtin_memcpy(&packet->identification, header + 4, 4);
+      offset += 8;
+    } else {
+      offset += (header[1] + 1) * 8;
+    }
+    packet->protocol = header[0];
+    packet->transport = offset;
+    if (packet->later_fragment) break;
+  }
+  // More of them than anybody sends, or a length that leads out of the packet.
+  if (offset > end || (is_extension(packet->protocol) && !packet->later_fragment)) {
+    return bad_packet(packet, FL_DROP_bad_header);
+  }
+  parse_transport((void*)(long)skb->data, (void*)(long)skb->data_end, end - offset, packet);
+  return 0;
+}
+
+FL_INLINE void parse_all(struct __sk_buff* skb, struct fl_packet* packet) {
+  *packet = (struct fl_packet){.device = skb->ifindex};
+  parse_linear(skb, packet);
+  if (packet->family == 6 && packet->kind == FL_PACKET_OTHER && is_extension(packet->protocol)) {
+    parse_extensions(skb, packet);
   }
 }
 
-// Headers that lie in pages of the buffer are drawn in first. Rare, and verified by itself.
-__attribute__((noinline)) int parse_paged(struct __sk_buff* skb, struct fl_packet* packet) {
+// Headers that lie in pages of the buffer are drawn in first.
+__noinline int parse_paged(struct __sk_buff* skb, struct fl_packet* packet) {
   if (!packet) return 0;
   const __u32 length = skb->len < FL_LONGEST_HEADERS ? skb->len : FL_LONGEST_HEADERS;
-  if (bpf_skb_pull_data(skb, length) != 0) return 0;
-  *packet = (struct fl_packet){};
-  parse_linear(skb, packet);
+  if (bpf_skb_pull_data(skb, length) == 0) parse_all(skb, packet);
   return 0;
 }
 
 // Packets of a VLAN are the VLAN device's to look at.
 FL_INLINE void parse_skb(struct __sk_buff* skb, struct fl_packet* packet) {
-  *packet = (struct fl_packet){};
-  if (skb->vlan_present ||
-      (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))) {
+  if (skb->vlan_present) {
+    *packet = (struct fl_packet){};
     return;
   }
-  parse_linear(skb, packet);
+  parse_all(skb, packet);
   if (packet->kind == FL_PACKET_BAD && packet->reason == FL_DROP_truncated &&
       skb->data_end - skb->data < skb->len) {
     parse_paged(skb, packet);
   }
 }
 
+// IPv6 extension headers are left to tc.
 FL_INLINE void parse_xdp(struct xdp_md* xdp, struct fl_packet* packet) {
-  *packet = (struct fl_packet){};
+  *packet = (struct fl_packet){.device = xdp->ingress_ifindex};
   void* data = (void*)(long)xdp->data;
   void* data_end = (void*)(long)xdp->data_end;
   const struct ethhdr* ethernet = data;

@@ -1,11 +1,149 @@
+// The packet path at tc: what arrives at a device, and what the node itself sends.
 #pragma once
 
+#define FL_LOOPBACK 1  // ifindex of the loopback device in every network namespace
+
+// Where a packet goes once it is rewritten.
+struct fl_way {
+  struct bpf_redir_neigh next;
+  __u32 device;  // 0: this node itself, up the stack
+  __u32 mtu;
+};
+
+// The longest packet on the wire that this one becomes, IP header included.
+FL_INLINE __u32 wire_length(const struct __sk_buff* skb, const struct fl_packet* packet) {
+  if (skb->gso_size == 0) return packet->length;
+  return packet->transport - packet->network + packet->transport_header + skb->gso_size;
+}
+
+FL_INLINE void set_way(const struct bpf_fib_lookup* route, struct fl_way* way) {
+  way->device = route->ifindex;
+  way->next.nh_family = route->family;
+  __builtin_memcpy(way->next.ipv6_nh, route->ipv6_dst, sizeof(way->next.ipv6_nh));
+}
+
+// What send_on() and serve_flow() return beside a TC action: answers are made by their caller, for
+// the sake of the stack that a chain of calls may use.
+#define FL_ACT_REFUSE 0x100
+#define FL_ACT_TOO_BIG 0x10000  // plus the MTU
+
+enum fl_passage { FL_PASSAGE_OPEN, FL_PASSAGE_TOO_NARROW, FL_PASSAGE_CLOSED };
+
+static __noinline int find_way(struct __sk_buff* skb, const struct fl_packet* packet,
+                               const struct fl_path* path, struct fl_way* way) {
+  struct bpf_fib_lookup route;
+  switch (look_up_route(skb, packet, &path->source, &path->destination, wire_length(skb, packet),
+                        &route)) {
+    case BPF_FIB_LKUP_RET_SUCCESS:
+    case BPF_FIB_LKUP_RET_NO_NEIGH:
+      set_way(&route, way);
+      return FL_PASSAGE_OPEN;
+    case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+      way->mtu = route.mtu_result;
+      return FL_PASSAGE_TOO_NARROW;
+    case BPF_FIB_LKUP_RET_NOT_FWDED:
+      // The kernel's word for a local address and for no route at all.
+      return is_node_address(&path->destination) ? FL_PASSAGE_OPEN : FL_PASSAGE_CLOSED;
+    case BPF_FIB_LKUP_RET_FWD_DISABLED:
+    case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+      return FL_PASSAGE_OPEN;  // the stack's own routing knows these
+    default:
+      return FL_PASSAGE_CLOSED;
+  }
+}
+
+FL_INLINE int drop_skb(__u32 counter) {
+  count(counter);
+  return TC_ACT_SHOT;
+}
+
+// Rewrites the packet and leaves it to the stack, which routes it or takes it in.
+FL_INLINE int give_to_stack(struct __sk_buff* skb, const struct fl_packet* packet,
+                            const struct fl_path* path, bool egress) {
+  if (!rewrite_skb(skb, packet, path, packet->hop_limit)) return TC_ACT_SHOT;
+  // On its way out the packet has passed routing: to come back in, it takes the loopback device.
+  return egress ? bpf_redirect(FL_LOOPBACK, BPF_F_INGRESS) : TC_ACT_OK;
+}
+
+static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,
+                              const struct fl_path* path, bool egress) {
+  // Same destination on the way out: the route is right as it is.
+  if (egress && same_address(&packet->destination, &path->destination)) {
+    return rewrite_skb(skb, packet, path, packet->hop_limit) ? TC_ACT_OK : TC_ACT_SHOT;
+  }
+  struct fl_way way = {};
+  const int passage = find_way(skb, packet, path, &way);
+  if (passage == FL_PASSAGE_CLOSED) return drop_skb(FL_DROP_no_route);
+  if (passage == FL_PASSAGE_TOO_NARROW) {
+    // The stack fragments, but takes no packet from outside that bears an address of its own.
+    if (!packet->dont_fragment && !egress && same_address(&packet->source, &path->source)) {
+      return give_to_stack(skb, packet, path, egress);
+    }
+    return FL_ACT_TOO_BIG + way.mtu;
+  }
+  // bpf_redirect_neigh() replaces an Ethernet header: without one, the stack routes.
+  if (way.device == 0 || packet->network == 0) return give_to_stack(skb, packet, path, egress);
+  __u8 hop_limit = packet->hop_limit;
+  if (!egress) {
+    if (hop_limit <= 1) return drop_skb(FL_DROP_hop_limit);
+    --hop_limit;
+  }
+  if (!rewrite_skb(skb, packet, path, hop_limit)) return TC_ACT_SHOT;
+  return bpf_redirect_neigh(way.device, &way.next, sizeof(way.next), 0);
+}
+
+// Not static: the verifier then looks at it once, for every packet, and not once for each way through
+// the parser.
+__noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {
+  if (!packet) return TC_ACT_OK;
+  struct fl_path path = {};
+  bool returned = false;
+  const int verdict =
+      decide(skb, packet, egress ? FL_AT_EGRESS : FL_AT_INGRESS, &path, &returned);
+  if (verdict == FL_VERDICT_PASS) return TC_ACT_OK;
+  if (verdict == FL_VERDICT_DROP) return TC_ACT_SHOT;
+  if (verdict == FL_VERDICT_REFUSE) return FL_ACT_REFUSE;
+  if (packet->first_fragment) remember_fragment(packet);
+  count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
+  return send_on(skb, packet, &path, egress);
+}
+
+// What is not ours may be as broken as it likes.
+static __noinline int judge_bad(const struct fl_packet* packet) {
+  return judge_unserved(&packet->destination) == FL_UNSERVED_PASS ? TC_ACT_OK
+                                                                  : drop_skb(packet->reason);
+}
+
+static __noinline bool complete_fragment(struct fl_packet* packet) {
+  return fragment_ports(packet);
+}
+
+FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
+  struct fl_packet packet;
+  parse_skb(skb, &packet);
+  if (packet.kind == FL_PACKET_OTHER) return TC_ACT_OK;
+  if (packet.kind == FL_PACKET_BAD) return judge_bad(&packet);
+  if (packet.kind == FL_PACKET_ICMP_ERROR) {
+    const int verdict = icmp_error_skb(skb, &packet, egress);
+    return verdict == FL_NOT_OURS ? TC_ACT_OK : verdict;
+  }
+  if (packet.later_fragment && !complete_fragment(&packet)) {
+    packet.reason = FL_DROP_fragment_without_first;
+    return judge_bad(&packet);
+  }
+  const int action = serve_flow(skb, &packet, egress);
+  if (action == FL_ACT_REFUSE) return refuse_skb(skb, &packet);
+  if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, &packet, action - FL_ACT_TOO_BIG);
+  return action;
+}
+
 SEC("tc") int fl_ingress(struct __sk_buff* skb) {
-  struct fl_frontend_key key = {};
-  struct fl_config* c = configuration();
-  if (!c) return TC_ACT_OK;
-  struct fl_frontend* f = find_frontend(&key.address, 0, 6);
-  struct fl_selection s = {};
-  if (f) select_endpoint(c, f, 0, &key.address, bpf_get_prandom_u32(), &s);
-  return TC_ACT_OK;
+  if (skb->pkt_type == FL_PACKET_OTHERHOST) return TC_ACT_OK;
+  return serve_skb(skb, false);
+}
+
+SEC("tc") int fl_egress(struct __sk_buff* skb) {
+  // What came in by a device has been looked at there.
+  if (skb->ingress_ifindex != 0) return TC_ACT_OK;
+  return serve_skb(skb, true);
 }

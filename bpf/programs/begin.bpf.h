@@ -1,0 +1,316 @@
+// The first packet of a flow: who may come in, who answers, under which source, and the slot that
+// the answer will come back by.
+#pragma once
+
+// Where the program runs. XDP leaves everything but the plain case to tc, and makes no state
+// before it knows that it can finish.
+enum fl_place { FL_AT_INGRESS, FL_AT_EGRESS, FL_AT_XDP };
+
+enum fl_verdict {
+  FL_VERDICT_PASS,    // not ours, or for the next program: untouched
+  FL_VERDICT_SEND,    // to be rewritten as struct fl_path says, and sent on
+  FL_VERDICT_REFUSE,  // nobody to answer: the sender is told
+  FL_VERDICT_DROP,    // counted already
+};
+
+// What a packet's addresses and ports become.
+struct fl_path {
+  struct fl_addr source;  // the two addresses adjacent, as in the header
+  struct fl_addr destination;
+  __be16 source_port;
+  __be16 destination_port;
+};
+
+FL_INLINE int drop(__u32 counter) {
+  count(counter);
+  return FL_VERDICT_DROP;
+}
+
+FL_INLINE bool is_node_address(const struct fl_addr* address) {
+  return bpf_map_lookup_elem(&fl_node_addresses, address) != 0;
+}
+
+FL_INLINE bool comes_from_pod(const struct fl_config* settings, const struct fl_packet* packet,
+                              __u32 place) {
+  if (!settings->has_detector[packet->family == 6]) return false;
+  if (in_domain(FL_DOMAIN_PODS, &packet->source)) return true;
+  if (place == FL_AT_EGRESS) return false;
+  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &packet->device);
+  return device && device->flags & FL_DEVICE_PODS;
+}
+
+FL_INLINE __u32 source_class(const struct fl_config* settings, const struct fl_packet* packet,
+                             __u32 place) {
+  if (comes_from_pod(settings, packet, place)) return FL_SOURCE_POD;
+  return is_node_address(&packet->source) ? FL_SOURCE_NODE : FL_SOURCE_OTHER;
+}
+
+// A route lookup as if the packet, so rewritten, had arrived at its device. `length` 0: no check
+// against the MTU is asked for (tc then still checks the device's).
+FL_INLINE long look_up_route(void* ctx, const struct fl_packet* packet,
+                             const struct fl_addr* source, const struct fl_addr* destination,
+                             __u32 length, struct bpf_fib_lookup* route) {
+  *route = (struct bpf_fib_lookup){.family = packet->family == 4 ? AF_INET : AF_INET6,
+                                   .l4_protocol = packet->protocol,
+                                   .tot_len = length,
+                                   .ifindex = packet->device};
+  if (packet->family == 4) {
+    route->ipv4_src = source->word[3];
+    route->ipv4_dst = destination->word[3];
+  } else {
+    __builtin_memcpy(route->ipv6_src, source, sizeof(*source));
+    __builtin_memcpy(route->ipv6_dst, destination, sizeof(*destination));
+  }
+  return bpf_fib_lookup(ctx, route, sizeof(*route), 0);
+}
+
+// The address to masquerade with towards `endpoint`: its device's, else the node's.
+static __noinline bool masquerade_source(void* ctx, const struct fl_packet* packet,
+                                         const struct fl_addr* endpoint, struct fl_addr* source) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return false;
+  const bool v4 = packet->family == 4;
+  struct bpf_fib_lookup route;
+  // Without a neighbour yet, and when the packet is too big, the device is known all the same.
+  const long found = look_up_route(ctx, packet, &packet->destination, endpoint, 0, &route);
+  if (found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH ||
+      found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
+    const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &route.ifindex);
+    if (device) {
+      *source = v4 ? device->source_v4 : device->source_v6;
+      if (!is_zero(source)) return true;
+    }
+  }
+  *source = v4 ? settings->source_v4 : settings->source_v6;
+  return !is_zero(source);
+}
+
+// ---- Ports ----
+
+// Takes the slot of `flow` for it. A slot that holds this very flow already (evicted from
+// `fl_new_flows`, and here again) is taken over as it is.
+static __noinline bool take_slot(const struct fl_config* settings, const struct fl_packet* packet,
+                         const struct fl_flow_key* key, const struct fl_flow* flow) {
+  struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &flow->slot);
+  if (!slot) return false;
+  const __u32 time = now();
+  const __u32 claim = *(volatile __u32*)&slot->claim;
+  if (claim != 0 && owns_slot(key, flow, slot) && !is_closed(slot->flags)) {
+    slot->last_seen = time;
+    return true;
+  }
+  if (claim != 0 && !slot_abandoned(settings, slot, time)) return false;
+  if (__sync_val_compare_and_swap(&slot->claim, claim, time | 1) != claim) return false;
+  slot->last_seen = time;
+  slot->flags = 0;
+  slot->endpoint = flow->endpoint;
+  slot->source = flow->source;
+  slot->endpoint_port = flow->endpoint_port;
+  slot->client_port = key->client_port;
+  slot->protocol = key->protocol;
+  slot->family = packet->family;
+  slot->port = packet->destination_port;
+  slot->frontend = key->frontend;
+  slot->client = key->client;
+  slot->address = packet->destination;
+  return true;
+}
+
+// The search for a source port: first in this CPU's block, where no other CPU searches at the same
+// time, then anywhere in the masquerading ports.
+#define FL_BLOCK_TRIES 32
+#define FL_RANGE_TRIES 16
+struct fl_port_search {
+  void* ctx;
+  const struct fl_packet* packet;
+  struct fl_beginning* beginning;
+  __u32 start;
+  bool masquerade;  // the address is this node's: its sockets and node ports use ports as well
+  bool found;
+};
+
+// Does a socket of this node listen on `port`, or is one connected with it to the flow's endpoint?
+static __noinline bool used_by_socket(void* ctx, const struct fl_packet* packet,
+                              const struct fl_flow* flow) {
+  const __be16 port = flow->source_port;
+  struct bpf_sock_tuple tuple = {};
+  __u32 size;
+  if (packet->family == 4) {
+    tuple.ipv4.saddr = flow->endpoint.word[3];
+    tuple.ipv4.daddr = flow->source.word[3];
+    tuple.ipv4.sport = flow->endpoint_port;
+    tuple.ipv4.dport = port;
+    size = sizeof(tuple.ipv4);
+  } else {
+    __builtin_memcpy(tuple.ipv6.saddr, &flow->endpoint, sizeof(flow->endpoint));
+    __builtin_memcpy(tuple.ipv6.daddr, &flow->source, sizeof(flow->source));
+    tuple.ipv6.sport = flow->endpoint_port;
+    tuple.ipv6.dport = port;
+    size = sizeof(tuple.ipv6);
+  }
+  struct bpf_sock* socket = 0;
+  if (packet->protocol == IPPROTO_TCP) {
+    socket = bpf_skc_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+  } else if (packet->protocol == IPPROTO_UDP) {
+    socket = bpf_sk_lookup_udp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+  }
+  if (!socket) return false;
+  bpf_sk_release(socket);
+  return true;
+}
+
+static __noinline bool is_node_port(const struct fl_packet* packet, __be16 port) {
+  const struct fl_frontend_key key = {
+      .address = {.word = {0, 0, packet->family == 4 ? bpf_htonl(0xffff) : 0, 0}},
+      .port = port,
+      .protocol = packet->protocol};
+  return bpf_map_lookup_elem(&fl_frontends, &key) != 0;
+}
+
+static long try_port(__u32 turn, struct fl_port_search* search) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return 1;
+  const __u32 first = settings->snat_first;
+  const __u32 all = settings->snat_last - first + 1;
+  const __u32 block = settings->cpus && settings->cpus <= all ? all / settings->cpus : all;
+  __u32 port;
+  if (turn < FL_BLOCK_TRIES) {
+    const __u32 number = bpf_get_smp_processor_id() % (all / block);
+    port = first + number * block + (search->start + turn) % block;
+  } else {
+    port = first + bpf_get_prandom_u32() % all;
+  }
+  const struct fl_flow_key* key = &search->beginning->key;
+  struct fl_flow* flow = &search->beginning->flow;
+  flow->source_port = bpf_htons(port);
+  flow->slot = (flow->slot & 0xffff0000) | (port & 0xffff);
+  if (search->masquerade && is_node_port(search->packet, flow->source_port)) return 0;
+  if (!take_slot(settings, search->packet, key, flow)) return 0;
+  if (search->masquerade && used_by_socket(search->ctx, search->packet, flow)) {
+    release_slot(key, flow);
+    return 0;
+  }
+  search->found = true;
+  return 1;
+}
+
+// Gives the flow, whose addresses are set, its source port and slot.
+static __noinline bool claim_slot(void* ctx, const struct fl_packet* packet,
+                                  struct fl_beginning* beginning, bool masquerade) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return false;
+  const struct fl_flow_key* key = &beginning->key;
+  struct fl_flow* flow = &beginning->flow;
+  flow->source_port = key->client_port;
+  flow->slot = return_slot(settings, &flow->endpoint, flow->endpoint_port, &flow->source,
+                           flow->source_port, key->protocol);
+  // SCTP's checksum covers the ports and cannot be mended by difference: the port stays.
+  const bool keep = packet->protocol == IPPROTO_SCTP;
+  if ((!masquerade || keep) && take_slot(settings, packet, key, flow)) return true;
+  if (keep) {
+    count(FL_DROP_unserved_protocol);
+    return false;
+  }
+  struct fl_port_search search = {.ctx = ctx,
+                                  .packet = packet,
+                                  .beginning = beginning,
+                                  .start = bpf_get_prandom_u32(),
+                                  .masquerade = masquerade};
+  bpf_loop(FL_BLOCK_TRIES + FL_RANGE_TRIES, try_port, &search, 0);
+  if (!search.found) {
+    count(FL_DROP_ports_exhausted);
+    return false;
+  }
+  if (!masquerade) count(FL_COUNT_ports_rewritten);
+  return true;
+}
+
+FL_INLINE void follow(const struct fl_flow* flow, struct fl_path* path) {
+  path->source = flow->source;
+  path->destination = flow->endpoint;
+  path->source_port = flow->source_port;
+  path->destination_port = flow->endpoint_port;
+}
+
+// Enters the flow. Another CPU may have been faster with the same one: then that counts.
+FL_INLINE int enter_flow(const struct fl_flow_key* key, const struct fl_flow* flow,
+                         struct fl_path* path) {
+  if (bpf_map_update_elem(&fl_new_flows, key, flow, BPF_NOEXIST) == 0) {
+    count(FL_COUNT_flows_created);
+    follow(flow, path);
+    return FL_VERDICT_SEND;
+  }
+  const struct fl_flow* other = find_flow(key);
+  if (!other) {
+    release_slot(key, flow);
+    return drop(FL_DROP_flows_full);
+  }
+  if (other->slot != flow->slot) release_slot(key, flow);
+  follow(other, path);
+  return FL_VERDICT_SEND;
+}
+
+// Who answers, and whether the source is masqueraded; the verdict when nobody does.
+static __noinline int choose_endpoint(const struct fl_packet* packet,
+                                      const struct fl_frontend* frontend, __u32 place,
+                                      struct fl_selection* selection) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return FL_VERDICT_PASS;
+  if (packet->tcp_flags & FL_TCP_RST) return drop(FL_DROP_stray_reset);
+  if (frontend->flags & FL_FRONTEND_SOURCE_RANGES && !in_domain(frontend->entry, &packet->source)) {
+    return drop(FL_DROP_source_range);
+  }
+  const __u32 hash =
+      hash_pair(&packet->source, &packet->destination,
+                packet->source_port | (__u32)packet->destination_port << 16, packet->protocol);
+  select_endpoint(settings, frontend, source_class(settings, packet, place), &packet->source, hash,
+                  selection);
+  const struct fl_endpoint* endpoint = selection->endpoint;
+  if (!endpoint) {
+    if (selection->empty == FL_EMPTY_REJECT) return FL_VERDICT_REFUSE;
+    return drop(FL_DROP_no_endpoints);
+  }
+  if (place == FL_AT_XDP && endpoint->flags & FL_ENDPOINT_MAYBE_HERE) return FL_VERDICT_PASS;
+  if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
+  if (packet->protocol == IPPROTO_SCTP && endpoint->port != packet->destination_port) {
+    return drop(FL_DROP_unserved_protocol);
+  }
+  return FL_VERDICT_SEND;
+}
+
+// Begins the flow of `packet` to `frontend`.
+static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
+                                 const struct fl_frontend* frontend, __u32 place,
+                                 struct fl_path* path) {
+  struct fl_selection selection = {};
+  const int verdict = choose_endpoint(packet, frontend, place, &selection);
+  if (verdict != FL_VERDICT_SEND) return verdict;
+  const struct fl_endpoint* endpoint = selection.endpoint;
+  const __u32 zero = 0;
+  struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
+  if (!endpoint || !beginning) return FL_VERDICT_PASS;  // cannot be; the verifier wants to hear it
+
+  struct fl_flow_key* key = &beginning->key;
+  struct fl_flow* flow = &beginning->flow;
+  key->client = packet->source;
+  key->frontend = frontend->id;
+  key->client_port = packet->source_port;
+  key->protocol = packet->protocol;
+  key->zero = 0;
+  flow->endpoint = endpoint->address;
+  flow->source = packet->source;
+  flow->endpoint_port = endpoint->port;
+  flow->endpoint_index = selection.index;
+  flow->generation = endpoint->generation;
+  flow->last_seen = now();
+  flow->flags = 0;
+  // The answer of this node itself passes fl_egress anyway: it may see its client.
+  const bool masquerade =
+      (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&
+      !is_node_address(&flow->endpoint);
+  if (masquerade && !masquerade_source(ctx, packet, &flow->endpoint, &flow->source)) {
+    return drop(FL_DROP_no_source_address);
+  }
+  if (!claim_slot(ctx, packet, beginning, masquerade)) return FL_VERDICT_DROP;
+  return enter_flow(key, flow, path);
+}

@@ -1,0 +1,141 @@
+// What becomes of a packet: forward to an endpoint, back to a client, refused, dropped or nothing.
+// One body for tc and XDP; nothing here changes the packet.
+#pragma once
+
+// The client spoke again after an answer: from here on the flow cannot be evicted.
+FL_INLINE bool establish(const struct fl_flow_key* key, struct fl_flow* flow,
+                         struct fl_return* slot) {
+  struct fl_flow established = *flow;
+  established.flags |= FL_FLOW_ESTABLISHED | FL_FLOW_ANSWERED;
+  const long error = bpf_map_update_elem(&fl_flows, key, &established, BPF_NOEXIST);
+  if (error == 0) {
+    count(FL_COUNT_flows_established);
+  } else if (!bpf_map_lookup_elem(&fl_flows, key)) {  // else another CPU was faster
+    return false;
+  }
+  add_flags(&slot->flags, FL_FLOW_ESTABLISHED);
+  bpf_map_delete_elem(&fl_new_flows, key);
+  return true;
+}
+
+enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
+
+// A packet of a flow that is not yet established, or that is closing: has it still got its slot, and
+// what does this packet change? `established`: in which map the flow is.
+static __noinline int advance_flow(const struct fl_packet* packet, const struct fl_flow_key* key,
+                                   struct fl_flow* flow, bool established) {
+  struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &flow->slot);
+  const struct fl_config* settings = configuration();
+  if (!slot || !settings || !owns_slot(key, flow, slot)) return FL_FLOW_BEGINS_ANEW;
+  touch(settings, &slot->last_seen, now());
+  __u32 flags = 0;
+  if (packet->tcp_flags & FL_TCP_FIN) flags = FL_FLOW_CLIENT_FIN;
+  if (packet->tcp_flags & FL_TCP_RST) flags = FL_FLOW_RESET;
+  if (flags) {
+    add_flags(&slot->flags, flags);
+    add_flags(&flow->flags, flags);
+  }
+  if (established || !(slot->flags & FL_FLOW_ANSWERED) || packet->tcp_flags & FL_TCP_SYN) {
+    return FL_FLOW_GOES_ON;
+  }
+  return establish(key, flow, slot) ? FL_FLOW_GOES_ON : FL_FLOW_FULL;
+}
+
+// Does the flow's endpoint have to be looked at? Datagrams, since nothing else tells their sender
+// that nobody listens any more; and whoever opens a connection.
+FL_INLINE bool must_still_serve(const struct fl_packet* packet) {
+  return packet->protocol != IPPROTO_TCP ||
+         (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) == FL_TCP_SYN;
+}
+
+FL_INLINE int judge_flow(const struct fl_config* settings, const struct fl_packet* packet,
+                         const struct fl_flow_key* key, struct fl_flow* flow, bool established) {
+  if (must_still_serve(packet)) {
+    if (packet->protocol == IPPROTO_TCP && is_closed(flow->flags)) return FL_FLOW_BEGINS_ANEW;
+    if (!endpoint_still_serves(flow->endpoint_index, flow->generation)) return FL_FLOW_BEGINS_ANEW;
+  }
+  touch(settings, &flow->last_seen, now());
+  const __u32 closing = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN | FL_FLOW_RESET;
+  if (established && !(flow->flags & closing) &&
+      !(packet->tcp_flags & (FL_TCP_FIN | FL_TCP_RST))) {
+    return FL_FLOW_GOES_ON;
+  }
+  return advance_flow(packet, key, flow, established);
+}
+
+FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct fl_packet* packet,
+                      const struct fl_frontend* frontend, __u32 place, struct fl_path* path) {
+  const struct fl_flow_key key = {.client = packet->source,
+                                  .frontend = frontend->id,
+                                  .client_port = packet->source_port,
+                                  .protocol = packet->protocol};
+  bool established;
+  struct fl_flow* flow = find_flow_in(&key, &established);
+  if (flow) {
+    const int standing = judge_flow(settings, packet, &key, flow, established);
+    if (standing == FL_FLOW_FULL) return drop(FL_DROP_flows_full);
+    if (standing == FL_FLOW_GOES_ON) {
+      follow(flow, path);
+      return FL_VERDICT_SEND;
+    }
+    if (place == FL_AT_XDP) return FL_VERDICT_PASS;
+    release_slot(&key, flow);
+    if (established) {
+      bpf_map_delete_elem(&fl_flows, &key);
+    } else {
+      bpf_map_delete_elem(&fl_new_flows, &key);
+    }
+  }
+  return begin_flow(ctx, packet, frontend, place, path);
+}
+
+// The endpoint closes or resets: its flow is told as well, so that the client's next packet knows.
+static __noinline void mark_flow(const struct fl_return* slot, __u32 flags) {
+  const struct fl_flow_key key = {.client = slot->client,
+                                  .frontend = slot->frontend,
+                                  .client_port = slot->client_port,
+                                  .protocol = slot->protocol};
+  struct fl_flow* flow = find_flow(&key);
+  if (flow) add_flags(&flow->flags, flags);
+}
+
+FL_INLINE int answer(const struct fl_config* settings, const struct fl_packet* packet,
+                     struct fl_return* slot, struct fl_path* path) {
+  path->source = slot->address;
+  path->destination = slot->client;
+  path->source_port = slot->port;
+  path->destination_port = slot->client_port;
+  __u32 flags = FL_FLOW_ANSWERED;
+  if (packet->tcp_flags & FL_TCP_FIN) flags |= FL_FLOW_ENDPOINT_FIN;
+  if (packet->tcp_flags & FL_TCP_RST) flags |= FL_FLOW_RESET;
+  add_flags(&slot->flags, flags);
+  touch(settings, &slot->last_seen, now());
+  if (flags != FL_FLOW_ANSWERED) mark_flow(slot, flags & ~FL_FLOW_ANSWERED);
+  return FL_VERDICT_SEND;
+}
+
+static __noinline int unserved(const struct fl_packet* packet) {
+  switch (judge_unserved(&packet->destination)) {
+    case FL_UNSERVED_REJECT:
+      return FL_VERDICT_REFUSE;
+    case FL_UNSERVED_DROP:
+      return drop(FL_DROP_no_such_service);
+    default:
+      return FL_VERDICT_PASS;
+  }
+}
+
+// `*returned`: which of the two directions the path is.
+FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, struct fl_path* path,
+                     bool* returned) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return FL_VERDICT_PASS;
+  const struct fl_frontend* frontend =
+      find_frontend(&packet->destination, packet->destination_port, packet->protocol);
+  *returned = !frontend;
+  if (frontend) return forward(ctx, settings, packet, frontend, place, path);
+  struct fl_return* slot =
+      find_return(settings, &packet->source, packet->source_port, &packet->destination,
+                  packet->destination_port, packet->protocol);
+  return slot ? answer(settings, packet, slot, path) : unserved(packet);
+}
