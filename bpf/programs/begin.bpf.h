@@ -204,13 +204,9 @@ static __noinline bool claim_slot(void* ctx, const struct fl_packet* packet,
   flow->source_port = key->client_port;
   flow->slot = return_slot(settings, &flow->endpoint, flow->endpoint_port, &flow->source,
                            flow->source_port, key->protocol);
-  // SCTP's checksum covers the ports and cannot be mended by difference: the port stays.
-  const bool keep = packet->protocol == IPPROTO_SCTP;
-  if ((!masquerade || keep) && take_slot(settings, packet, key, flow)) return true;
-  if (keep) {
-    count(FL_DROP_unserved_protocol);
-    return false;
-  }
+  // SCTP's checksum is costly to mend: its port stays if it can. No socket of this node has it.
+  const bool prefer = !masquerade || packet->protocol == IPPROTO_SCTP;
+  if (prefer && take_slot(settings, packet, key, flow)) return true;
   struct fl_port_search search = {.ctx = ctx,
                                   .packet = packet,
                                   .beginning = beginning,
@@ -272,9 +268,6 @@ static __noinline int choose_endpoint(const struct fl_packet* packet,
   }
   if (place == FL_AT_XDP && endpoint->flags & FL_ENDPOINT_MAYBE_HERE) return FL_VERDICT_PASS;
   if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
-  if (packet->protocol == IPPROTO_SCTP && endpoint->port != packet->destination_port) {
-    return drop(FL_DROP_unserved_protocol);
-  }
   return FL_VERDICT_SEND;
 }
 

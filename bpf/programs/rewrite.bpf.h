@@ -73,21 +73,41 @@ FL_INLINE long rewrite_network(struct __sk_buff* skb, const struct fl_packet* pa
                              BPF_F_RECOMPUTE_CSUM);
 }
 
+FL_INLINE bool ports_change(const struct fl_packet* packet, const struct fl_path* path) {
+  return packet->source_port != path->source_port ||
+         packet->destination_port != path->destination_port;
+}
+
+// SCTP's checksum knows nothing of addresses. Not for fragments: it covers the whole packet.
+static __noinline long rewrite_sctp(struct __sk_buff* skb, const struct fl_packet* packet,
+                                    __u32 before, __u32 after) {
+  const __u32 field = packet->transport + 8;
+  const __u32 bytes = packet->length - (packet->transport - packet->network);
+  __u32 checksum;
+  if (bpf_skb_load_bytes(skb, field, &checksum, sizeof(checksum)) != 0) return -1;
+  checksum = sctp_crc_change(checksum, before, after, bytes & 0xffff);
+  return bpf_skb_store_bytes(skb, packet->transport, &after, sizeof(after), 0) == 0
+             ? bpf_skb_store_bytes(skb, field, &checksum, sizeof(checksum), 0)
+             : -1;
+}
+
 FL_INLINE long rewrite_transport(struct __sk_buff* skb, const struct fl_packet* packet,
                                  const struct fl_path* path, __u32 addresses) {
-  // SCTP's checksum knows nothing of addresses, and its ports never change; nor does ICMP's in IPv4.
-  if (packet->later_fragment || packet->protocol == IPPROTO_SCTP ||
-      packet->protocol == IPPROTO_ICMP) {
-    return 0;
+  if (packet->later_fragment) return 0;
+  if (packet->kind == FL_PACKET_ICMP_ERROR) {
+    if (packet->family == 4) return 0;
+    return bpf_l4_csum_replace(skb, packet->transport + 2, 0, addresses, BPF_F_PSEUDO_HDR);
+  }
+  const __u32 before = packet->source_port | (__u32)packet->destination_port << 16;
+  const __u32 after = path->source_port | (__u32)path->destination_port << 16;
+  if (packet->protocol == IPPROTO_SCTP) {
+    return before == after ? 0 : rewrite_sctp(skb, packet, before, after);
   }
   const bool udp = packet->protocol == IPPROTO_UDP;
-  const bool icmp = packet->protocol == IPPROTO_ICMPV6;
-  const __u32 checksum = packet->transport + (udp ? 6 : icmp ? 2 : 16);
+  const __u32 checksum = packet->transport + (udp ? 6 : 16);
   const __u64 none_stays_none = udp ? BPF_F_MARK_MANGLED_0 : 0;
   long error =
       bpf_l4_csum_replace(skb, checksum, 0, addresses, BPF_F_PSEUDO_HDR | none_stays_none);
-  const __u32 before = packet->source_port | (__u32)packet->destination_port << 16;
-  const __u32 after = path->source_port | (__u32)path->destination_port << 16;
   if (error || before == after) return error;
   // Apart from the addresses: of a checksum that the device is to finish, only those are in it yet.
   error = bpf_l4_csum_replace(skb, checksum, before, after, 4 | none_stays_none);

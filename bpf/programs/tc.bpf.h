@@ -1,6 +1,8 @@
 // The packet path at tc: what arrives at a device, and what the node itself sends.
 #pragma once
 
+// To whatever other program is attached behind, then to the stack.
+#define FL_ACT_PASS TC_ACT_UNSPEC
 #define FL_LOOPBACK 1  // ifindex of the loopback device in every network namespace
 
 // Where a packet goes once it is rewritten.
@@ -62,14 +64,14 @@ FL_INLINE int give_to_stack(struct __sk_buff* skb, const struct fl_packet* packe
                             const struct fl_path* path, bool egress) {
   if (!rewrite_skb(skb, packet, path, packet->hop_limit)) return TC_ACT_SHOT;
   // On its way out the packet has passed routing: to come back in, it takes the loopback device.
-  return egress ? bpf_redirect(FL_LOOPBACK, BPF_F_INGRESS) : TC_ACT_OK;
+  return egress ? bpf_redirect(FL_LOOPBACK, BPF_F_INGRESS) : FL_ACT_PASS;
 }
 
 static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,
                               const struct fl_path* path, bool egress) {
   // Same destination on the way out: the route is right as it is.
   if (egress && same_address(&packet->destination, &path->destination)) {
-    return rewrite_skb(skb, packet, path, packet->hop_limit) ? TC_ACT_OK : TC_ACT_SHOT;
+    return rewrite_skb(skb, packet, path, packet->hop_limit) ? FL_ACT_PASS : TC_ACT_SHOT;
   }
   struct fl_way way = {};
   const int passage = find_way(skb, packet, path, &way);
@@ -95,22 +97,28 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
 // Not static: the verifier then looks at it once, for every packet, and not once for each way through
 // the parser.
 __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {
-  if (!packet) return TC_ACT_OK;
+  if (!packet) return FL_ACT_PASS;
   struct fl_path path = {};
   bool returned = false;
   const int verdict =
       decide(skb, packet, egress ? FL_AT_EGRESS : FL_AT_INGRESS, &path, &returned);
-  if (verdict == FL_VERDICT_PASS) return TC_ACT_OK;
+  if (verdict == FL_VERDICT_PASS) return FL_ACT_PASS;
   if (verdict == FL_VERDICT_DROP) return TC_ACT_SHOT;
   if (verdict == FL_VERDICT_REFUSE) return FL_ACT_REFUSE;
-  if (packet->first_fragment) remember_fragment(packet);
+  if (packet->first_fragment) {
+    // A part of the packet does not suffice to mend SCTP's checksum.
+    if (packet->protocol == IPPROTO_SCTP && ports_change(packet, &path)) {
+      return drop_skb(FL_DROP_unserved_protocol);
+    }
+    remember_fragment(packet);
+  }
   count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
   return send_on(skb, packet, &path, egress);
 }
 
 // What is not ours may be as broken as it likes.
 static __noinline int judge_bad(const struct fl_packet* packet) {
-  return judge_unserved(&packet->destination) == FL_UNSERVED_PASS ? TC_ACT_OK
+  return judge_unserved(&packet->destination) == FL_UNSERVED_PASS ? FL_ACT_PASS
                                                                   : drop_skb(packet->reason);
 }
 
@@ -121,29 +129,30 @@ static __noinline bool complete_fragment(struct fl_packet* packet) {
 FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
   struct fl_packet packet;
   parse_skb(skb, &packet);
-  if (packet.kind == FL_PACKET_OTHER) return TC_ACT_OK;
+  if (packet.kind == FL_PACKET_OTHER) return FL_ACT_PASS;
   if (packet.kind == FL_PACKET_BAD) return judge_bad(&packet);
   if (packet.kind == FL_PACKET_ICMP_ERROR) {
     const int verdict = icmp_error_skb(skb, &packet, egress);
-    return verdict == FL_NOT_OURS ? TC_ACT_OK : verdict;
+    return verdict == FL_NOT_OURS ? FL_ACT_PASS : verdict;
   }
   if (packet.later_fragment && !complete_fragment(&packet)) {
     packet.reason = FL_DROP_fragment_without_first;
     return judge_bad(&packet);
   }
-  const int action = serve_flow(skb, &packet, egress);
+  const int action = packet.kind == FL_PACKET_ICMP_ERROR ? icmp_error_skb(skb, &packet, egress)
+                                                         : serve_flow(skb, &packet, egress);
   if (action == FL_ACT_REFUSE) return refuse_skb(skb, &packet);
   if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, &packet, action - FL_ACT_TOO_BIG);
   return action;
 }
 
 SEC("tc") int fl_ingress(struct __sk_buff* skb) {
-  if (skb->pkt_type == FL_PACKET_OTHERHOST) return TC_ACT_OK;
+  if (skb->pkt_type == FL_PACKET_OTHERHOST) return FL_ACT_PASS;
   return serve_skb(skb, false);
 }
 
 SEC("tc") int fl_egress(struct __sk_buff* skb) {
   // What came in by a device has been looked at there.
-  if (skb->ingress_ifindex != 0) return TC_ACT_OK;
+  if (skb->ingress_ifindex != 0) return FL_ACT_PASS;
   return serve_skb(skb, true);
 }
