@@ -149,25 +149,23 @@ uint64_t PacketTest::counted(const Outcome& outcome, const std::string& name) {
   return found == outcome.counted.end() ? 0 : found->second;
 }
 
+void PacketTest::expect_outcome(const Packet& packet, const Outcome& outcome,
+                                std::string_view verdict, const Packet& wanted) {
+  EXPECT_EQ(outcome.verdict, verdict) << packet << "\n" << outcome.describe();
+  const std::string difference = harness::difference(outcome.packet, wanted);
+  EXPECT_TRUE(difference.empty()) << packet << "\n" << outcome.describe() << "\n" << difference;
+}
+
 void PacketTest::expect_forward(const Packet& packet, const Packet& rewritten) {
-  const Outcome outcome = run(packet);
-  EXPECT_EQ(outcome.verdict, program_ == Program::kXdp ? kTransmit : kRedirect)
-      << packet << "\n"
-      << outcome.describe();
-  EXPECT_EQ(harness::difference(outcome.packet, rewritten), "") << packet << "\n"
-                                                                << outcome.describe();
+  expect_outcome(packet, run(packet), program_ == Program::kXdp ? kTransmit : kRedirect, rewritten);
 }
 
 void PacketTest::expect_pass(const Packet& packet) {
-  const Outcome outcome = run(packet);
-  EXPECT_EQ(outcome.verdict, kPass) << packet << "\n" << outcome.describe();
-  EXPECT_EQ(harness::difference(outcome.packet, packet), "");
+  expect_outcome(packet, run(packet), kPass, packet);
 }
 
 void PacketTest::expect_deliver(const Packet& packet, const Packet& rewritten) {
-  const Outcome outcome = run(packet);
-  EXPECT_EQ(outcome.verdict, kPass) << packet << "\n" << outcome.describe();
-  EXPECT_EQ(harness::difference(outcome.packet, rewritten), "") << packet;
+  expect_outcome(packet, run(packet), kPass, rewritten);
 }
 
 void PacketTest::expect_drop(const Packet& packet, std::string_view reason) {
@@ -182,22 +180,60 @@ void PacketTest::expect_drop(const Packet& packet, std::string_view reason) {
                                                                        << outcome.describe();
 }
 
-void PacketTest::expect_answer(const Packet& packet, const Packet& answer) {
+ParsedPacket PacketTest::expect_icmp(const Packet& packet, uint8_t type, uint8_t code) {
+  const ParsedPacket asked = harness::parse(packet);
   const Outcome outcome = run(packet);
   EXPECT_EQ(outcome.verdict, kRedirect) << packet << "\n" << outcome.describe();
-  EXPECT_EQ(harness::difference(outcome.packet, answer), "") << packet;
+  const ParsedPacket answer = harness::parse(outcome.packet);
+  EXPECT_EQ(answer.problem, "") << outcome.describe();
+  EXPECT_TRUE(answer.checksums_fit()) << outcome.describe();
+  EXPECT_EQ(answer.source.address, asked.destination.address) << outcome.describe();
+  EXPECT_EQ(answer.destination.address, asked.source.address) << outcome.describe();
+  EXPECT_EQ(answer.protocol, asked.is_v4() ? 1 : 58) << outcome.describe();
+  EXPECT_EQ(answer.icmp_type, type) << outcome.describe();
+  EXPECT_EQ(answer.icmp_code, code) << outcome.describe();
+  if (!answer.inner) {
+    ADD_FAILURE() << "no packet quoted: " << outcome.describe();
+    return answer;
+  }
+  EXPECT_EQ(answer.inner->source, asked.source);
+  EXPECT_EQ(answer.inner->destination, asked.destination);
+  EXPECT_EQ(answer.inner->ttl, asked.ttl);
+  return answer;
+}
+
+void PacketTest::expect_refusal(const Packet& packet) {
+  const ParsedPacket asked = harness::parse(packet);
+  if (asked.protocol != 6) {
+    expect_icmp(packet, asked.is_v4() ? 3 : 1, asked.is_v4() ? 3 : 4);
+    return;
+  }
+  const Outcome outcome = run(packet);
+  EXPECT_EQ(outcome.verdict, kRedirect) << packet << "\n" << outcome.describe();
+  EXPECT_EQ(counted(outcome, "rejected"), 1U) << outcome.describe();
+  const ParsedPacket answer = harness::parse(outcome.packet);
+  EXPECT_EQ(answer.problem, "") << outcome.describe();
+  EXPECT_TRUE(answer.checksums_fit()) << outcome.describe();
+  EXPECT_EQ(answer.source, asked.destination) << outcome.describe();
+  EXPECT_EQ(answer.destination, asked.source) << outcome.describe();
+  EXPECT_EQ(answer.flags(), asked.flags().find('A') == std::string::npos ? "RA" : "R")
+      << outcome.describe();
+}
+
+void PacketTest::expect_too_big(const Packet& packet, uint32_t mtu) {
+  const bool v4 = harness::parse(packet).is_v4();
+  EXPECT_EQ(expect_icmp(packet, v4 ? 3 : 2, v4 ? 4 : 0).rest, mtu);
 }
 
 uint16_t PacketTest::expect_masquerade(const Packet& packet, harness::PacketBuilder rewritten) {
   const Outcome outcome = run(packet);
-  EXPECT_EQ(outcome.verdict, kRedirect) << packet << "\n" << outcome.describe();
   const uint16_t port = harness::parse(outcome.packet).source.port;
   const fl_config config = datapath().config();
-  EXPECT_GE(port, config.snat_first) << packet;
-  EXPECT_LE(port, config.snat_last) << packet;
-  EXPECT_EQ(harness::difference(outcome.packet, rewritten.source_port(port)), "")
-      << packet << "\n"
-      << outcome.describe();
+  const ParsedPacket asked = harness::parse(packet);
+  const bool kept = asked.protocol == 132 && port == asked.source.port;
+  EXPECT_TRUE(kept || (port >= config.snat_first && port <= config.snat_last))
+      << packet << " as port " << port;
+  expect_outcome(packet, outcome, kRedirect, rewritten.source_port(port));
   return port;
 }
 

@@ -76,10 +76,13 @@ class PacketTest : public ::testing::Test {
   void expect_deliver(const harness::Packet& packet, const harness::Packet& rewritten);
   // Dropped, and counted for this reason alone: "no_endpoints".
   void expect_drop(const harness::Packet& packet, std::string_view reason);
-  // The packet becomes an answer to its sender: the verdict is a redirect back.
-  void expect_answer(const harness::Packet& packet, const harness::Packet& answer);
-  // A new masqueraded connection: forwarded from `from` with a port of the masquerading range,
-  // which is returned; everything else as in `rewritten`, whose own source port does not matter.
+  // Refused: the packet becomes a reset or "port unreachable" to its sender, from whom it asked.
+  void expect_refusal(const harness::Packet& packet);
+  // The packet becomes "fragmentation needed" or "packet too big" that names `mtu`.
+  void expect_too_big(const harness::Packet& packet, uint32_t mtu);
+  // A new masqueraded connection: forwarded with a port of the masquerading range, which is
+  // returned (SCTP keeps its own if it can); everything else as in `rewritten`, whose source port
+  // is not read.
   uint16_t expect_masquerade(const harness::Packet& packet, harness::PacketBuilder rewritten);
 
   // Runs it and gives the packet as it left, whatever became of it; for conversations.
@@ -92,6 +95,10 @@ class PacketTest : public ::testing::Test {
   static harness::PacketBuilder answer_to(const harness::ParsedPacket& packet);
 
  private:
+  static void expect_outcome(const harness::Packet& packet, const Outcome& outcome,
+                             std::string_view verdict, const harness::Packet& wanted);
+  harness::ParsedPacket expect_icmp(const harness::Packet& packet, uint8_t type, uint8_t code);
+
   uint32_t next_slot_ = 0;
   uint32_t next_entry_ = 1;
   uint32_t next_endpoint_ = 1;
