@@ -17,23 +17,20 @@
 #define FL_ICMP_CHECKSUM 2
 #define FL_QUOTED_TRANSPORT 8
 
-// What an error says once it is translated.
+// What an error says once it is translated. An error has no ports of its own.
 struct fl_retold {
-  struct fl_addr outer_source;
-  struct fl_addr outer_destination;
-  struct fl_addr source;
-  struct fl_addr destination;
-  __be16 source_port;
-  __be16 destination_port;
+  struct fl_path outer;
+  struct fl_path inner;
 };
 
-// The quoted packet: addresses, ports, offsets, protocol and header checksum; nothing else is filled in.
+// The quoted packet: addresses, ports, offsets, family, protocol and header checksum; no more is filled in.
 FL_INLINE bool read_quoted(struct __sk_buff* skb, const struct fl_packet* packet,
                            struct fl_packet* quoted) {
   __builtin_memset(quoted, 0, sizeof(*quoted));
   const __u32 start = packet->transport + FL_ICMP_HEADER;
   __u32 header = sizeof(struct ipv6hdr);
   quoted->network = start;
+  quoted->family = packet->family;
   if (packet->family == 4) {
     struct iphdr ip;
     if (bpf_skb_load_bytes(skb, start, &ip, sizeof(ip)) != 0) return false;
@@ -74,12 +71,12 @@ FL_INLINE bool retell_to_client(const struct fl_config* settings, const struct f
                   quoted->source_port, quoted->protocol);
   if (!back) return false;
   const bool endpoint_says = same_address(&packet->source, &quoted->destination);
-  retold->outer_source = endpoint_says ? back->address : packet->source;
-  retold->outer_destination = back->client;
-  retold->source = back->client;
-  retold->source_port = back->client_port;
-  retold->destination = back->address;
-  retold->destination_port = back->port;
+  retold->outer.source = endpoint_says ? back->address : packet->source;
+  retold->outer.destination = back->client;
+  retold->inner.source = back->client;
+  retold->inner.source_port = back->client_port;
+  retold->inner.destination = back->address;
+  retold->inner.destination_port = back->port;
   return true;
 }
 
@@ -98,53 +95,46 @@ FL_INLINE bool retell_to_endpoint(const struct fl_packet* packet, const struct f
   // Whoever masquerades its clients also hides the routers behind: the endpoint's network may let no
   // foreign source in.
   const bool masqueraded = !same_address(&flow->source, &quoted->destination);
-  retold->outer_source = masqueraded ? flow->source : packet->source;
-  retold->outer_destination = flow->endpoint;
-  retold->source = flow->endpoint;
-  retold->source_port = flow->endpoint_port;
-  retold->destination = flow->source;
-  retold->destination_port = flow->source_port;
+  retold->outer.source = masqueraded ? flow->source : packet->source;
+  retold->outer.destination = flow->endpoint;
+  retold->inner.source = flow->endpoint;
+  retold->inner.source_port = flow->endpoint_port;
+  retold->inner.destination = flow->source;
+  retold->inner.destination_port = flow->source_port;
   return true;
 }
 
-// RFC 1624: the checksum `old` after its data has changed by `difference`.
-FL_INLINE __u16 changed_checksum(__u16 old, __u64 difference) {
-  return ~fold((__u16)~old + difference);
+// RFC 1624: the checksum `old` after its data has changed by `change`.
+FL_INLINE __u16 changed_checksum(__u16 old, __u64 change) {
+  return ~fold((__u16)~old + change);
 }
 
-FL_INLINE __u64 address_difference(const struct fl_addr* old_pair, const struct fl_addr* new_pair) {
-  return (__u32)bpf_csum_diff((__be32*)old_pair, 2 * sizeof(*old_pair), (__be32*)new_pair,
-                              2 * sizeof(*new_pair), 0);
-}
-
-FL_INLINE bool store_addresses(struct __sk_buff* skb, __u8 family, __u32 network,
-                               const struct fl_addr* pair, __u16 checksum) {
-  if (family == 4) {
-    const __be32 words[2] = {pair[0].word[3], pair[1].word[3]};
-    return bpf_skb_store_bytes(skb, network + 12, words, sizeof(words), 0) == 0 &&
-           bpf_skb_store_bytes(skb, network + 10, &checksum, sizeof(checksum), 0) == 0;
+FL_INLINE bool store_quoted_network(struct __sk_buff* skb, const struct fl_packet* quoted,
+                                    const struct fl_path* inner, __u16 checksum) {
+  if (quoted->family == 4) {
+    const __be32 words[2] = {inner->source.word[3], inner->destination.word[3]};
+    return bpf_skb_store_bytes(skb, quoted->network + 10, &checksum, sizeof(checksum), 0) == 0 &&
+           bpf_skb_store_bytes(skb, quoted->network + 12, words, sizeof(words), 0) == 0;
   }
-  return bpf_skb_store_bytes(skb, network + 8, pair, 2 * sizeof(*pair), 0) == 0;
+  return bpf_skb_store_bytes(skb, quoted->network + 8, &inner->source, 2 * sizeof(struct fl_addr),
+                             0) == 0;
 }
 
-// Writes what `retold` says into the packet. The sum over the whole packet stays what it was, as every
-// changed part carries a checksum of its own or belongs to one: a checksum that the device took holds on.
-FL_INLINE bool write_retold(struct __sk_buff* skb, struct fl_packet* packet,
-                            const struct fl_packet* quoted, const struct fl_retold* retold) {
-  const __u64 outer = address_difference(&packet->source, &retold->outer_source);
-  const __u64 inner = address_difference(&quoted->source, &retold->source);
-  const __be16 ports[2] = {retold->source_port, retold->destination_port};
-  const __u64 transport =
-      inner + (__u16)~quoted->source_port + (__u16)~quoted->destination_port + ports[0] + ports[1];
-  __u64 difference = transport;  // of all that the ICMP checksum covers
+// Gives the quoted packet its other addresses and ports; the outer ones are for send_on(). The sum over the
+// ICMP message stays what it was, since its checksum makes up for the change: a sum that the device took
+// over the packet holds on.
+FL_INLINE bool rewrite_quoted(struct __sk_buff* skb, const struct fl_packet* packet,
+                              const struct fl_packet* quoted, const struct fl_path* inner) {
+  const __u32 addresses = path_difference(quoted, inner);
+  const __be16 ports[2] = {inner->source_port, inner->destination_port};
+  const __u64 transport = (__u64)addresses + (__u16)~quoted->source_port +
+                          (__u16)~quoted->destination_port + ports[0] + ports[1];
+  __u64 change = transport;  // of the message
 
   __u16 header_checksum = 0;
-  if (packet->family == 4) {
-    header_checksum = changed_checksum(quoted->checksum, inner);
-    difference += header_checksum + (__u64)(__u16)~quoted->checksum;
-    packet->checksum = changed_checksum(packet->checksum, outer);
-  } else {
-    difference += outer;  // the pseudo header
+  if (quoted->family == 4) {
+    header_checksum = changed_checksum(quoted->checksum, addresses);
+    change += header_checksum + (__u16)~quoted->checksum;
   }
 
   // The quoted segment's own checksum, where that much of it is quoted. SCTP's is left: nobody can check
@@ -156,51 +146,48 @@ FL_INLINE bool write_retold(struct __sk_buff* skb, struct fl_packet* packet,
       (quoted->protocol == IPPROTO_TCP || checksum != 0)) {
     __u16 after = changed_checksum(checksum, transport);
     if (quoted->protocol == IPPROTO_UDP && after == 0) after = 0xffff;
-    difference += after + (__u64)(__u16)~checksum;
+    change += after + (__u16)~checksum;
     if (bpf_skb_store_bytes(skb, field, &after, sizeof(after), 0) != 0) return false;
   }
 
   const __u32 own = packet->transport + FL_ICMP_CHECKSUM;
   if (bpf_skb_load_bytes(skb, own, &checksum, sizeof(checksum)) != 0) return false;
-  checksum = changed_checksum(checksum, difference);
-  if (bpf_skb_store_bytes(skb, own, &checksum, sizeof(checksum), 0) != 0 ||
-      bpf_skb_store_bytes(skb, quoted->transport, ports, sizeof(ports), 0) != 0 ||
-      !store_addresses(skb, packet->family, quoted->network, &retold->source, header_checksum) ||
-      !store_addresses(skb, packet->family, packet->network, &retold->outer_source,
-                       packet->checksum)) {
-    return false;
-  }
-  packet->source = retold->outer_source;
-  packet->destination = retold->outer_destination;
-  return true;
+  checksum = changed_checksum(checksum, change);
+  return bpf_skb_store_bytes(skb, own, &checksum, sizeof(checksum), 0) == 0 &&
+         bpf_skb_store_bytes(skb, quoted->transport, ports, sizeof(ports), 0) == 0 &&
+         store_quoted_network(skb, quoted, inner, header_checksum);
 }
 
-// False: not about anything of ours, and untouched. Otherwise the error is translated and `packet` says
-// where it goes; or it is not, and packet->reason says why it must be dropped.
-static __noinline bool translate_icmp_error(struct __sk_buff* skb, struct fl_packet* packet) {
+enum fl_telling { FL_TELL_NOTHING, FL_TELL_ON, FL_TELL_BROKEN };
+
+// By itself, so that its structures are off the stack when the packet is sent on.
+static __noinline int translate_icmp_error(struct __sk_buff* skb, const struct fl_packet* packet,
+                                           struct fl_path* outer) {
   const struct fl_config* settings = configuration();
   struct fl_packet quoted;
-  struct fl_retold retold;
+  struct fl_retold retold = {};
   if (!settings || packet->first_fragment || !read_quoted(skb, packet, &quoted) ||
       (!retell_to_client(settings, packet, &quoted, &retold) &&
        !retell_to_endpoint(packet, &quoted, &retold))) {
-    return false;
+    return FL_TELL_NOTHING;
   }
-  if (!write_retold(skb, packet, &quoted, &retold)) packet->reason = FL_DROP_rewrite_failed;
-  return true;
+  *outer = retold.outer;
+  return rewrite_quoted(skb, packet, &quoted, &retold.inner) ? FL_TELL_ON : FL_TELL_BROKEN;
 }
 
-// The verdict about an ICMP error, or FL_NOT_OURS.
-FL_INLINE int icmp_error_skb(struct __sk_buff* skb, struct fl_packet* packet, bool egress) {
-  const struct fl_addr before = packet->destination;
-  if (!translate_icmp_error(skb, packet)) return FL_NOT_OURS;
-  if (packet->reason != 0) {
-    count(packet->reason);
+static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,
+                              const struct fl_path* path, bool egress);
+
+// The verdict about an ICMP error, or FL_NOT_OURS. Not static: verified once, for every packet.
+__noinline int icmp_error_skb(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {
+  if (!packet) return FL_NOT_OURS;
+  struct fl_path outer = {};
+  const int telling = translate_icmp_error(skb, packet, &outer);
+  if (telling == FL_TELL_NOTHING) return FL_NOT_OURS;
+  if (telling == FL_TELL_BROKEN) {
+    count(FL_DROP_rewrite_failed);
     return TC_ACT_SHOT;
   }
   count(FL_COUNT_icmp_errors_translated);
-  bpf_set_hash_invalid(skb);
-  if (!egress || same_address(&before, &packet->destination)) return TC_ACT_OK;
-  if (packet->network >= 14 && !swap_stations(skb)) return TC_ACT_SHOT;
-  return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+  return send_on(skb, packet, &outer, egress);
 }

@@ -24,11 +24,7 @@ struct fl_answer {
 };
 
 FL_INLINE __u16 fold(__u64 sum) {
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (__u16)sum;
+  return fold_to_16(fold_to_32(sum));
 }
 
 FL_INLINE bool is_group(const struct fl_addr* address) {
@@ -157,8 +153,9 @@ FL_INLINE bool write_icmp(struct __sk_buff* skb, const struct fl_packet* packet,
 // the packet is gone either way.
 static __noinline int refuse_skb(struct __sk_buff* skb, const struct fl_packet* packet) {
   const bool tcp = packet->protocol == IPPROTO_TCP;
-  if (!may_answer(skb, packet) || (tcp && packet->tcp_flags & FL_TCP_RST)) {
-    count(FL_DROP_no_endpoints);
+  const bool stray = tcp && packet->tcp_flags & FL_TCP_RST;
+  if (stray || !may_answer(skb, packet)) {
+    count(stray ? FL_DROP_stray_reset : FL_DROP_no_endpoints);
     return TC_ACT_SHOT;
   }
   struct fl_answer answer = {};

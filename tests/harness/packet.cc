@@ -238,6 +238,10 @@ PacketBuilder& PacketBuilder::sequence(uint32_t sequence, uint32_t acknowledged)
   acknowledged_ = acknowledged;
   return *this;
 }
+PacketBuilder& PacketBuilder::window(uint16_t size) {
+  window_ = size;
+  return *this;
+}
 PacketBuilder& PacketBuilder::tcp_options(const Bytes& bytes) {
   tcp_options_ = padded(bytes, 1);
   return *this;
@@ -292,7 +296,7 @@ Bytes PacketBuilder::tcp_segment() const {
   const size_t words = 5 + tcp_options_.size() / 4;
   put8(out, static_cast<uint8_t>(data_offset_.value_or(static_cast<uint8_t>(words)) << 4));
   put8(out, tcp_flags_);
-  put16(out, 0x2000);
+  put16(out, window_);
   put32(out, 0);
   put(out, tcp_options_);
   put(out, payload_);

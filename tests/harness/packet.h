@@ -103,6 +103,7 @@ class PacketBuilder {
   PacketBuilder& source_port(uint16_t port);
   PacketBuilder& flags(std::string_view letters);  // of "FSRPAUEC"
   PacketBuilder& sequence(uint32_t sequence, uint32_t acknowledged = 0);
+  PacketBuilder& window(uint16_t size);
   PacketBuilder& tcp_options(const Bytes& bytes);  // padded to words with no-operation
   PacketBuilder& zero_checksum();                  // UDP without one
   PacketBuilder& chunk(uint8_t type);              // SCTP's first chunk; 1 INIT by default
@@ -149,6 +150,7 @@ class PacketBuilder {
   bool bad_ip_checksum_ = false, bad_checksum_ = false, zero_checksum_ = false;
   uint8_t tcp_flags_ = 0x10;
   uint32_t sequence_ = 1000, acknowledged_ = 0;
+  uint16_t window_ = 0x2000;
   Bytes tcp_options_;
   uint8_t chunk_ = 1;
   uint8_t icmp_type_ = 0, icmp_code_ = 0;
