@@ -274,8 +274,18 @@ struct fl_peer {
 };
 FL_LAYOUT(fl_peer, 48, generation, 44);
 
-/* Socket storage `fl_connected`: struct fl_peer. Socket storage `fl_datagrams`: of unconnected UDP.
- */
+/* Socket storage `fl_connected`, of UDP: struct fl_peer. Array `fl_tcp_peers`, of TCP, where making
+ * storage would cost several times the translation: the element is the socket's cookie modulo
+ * FL_TCP_PEERS. Cookies count up, so it holds the latest of them. */
+#define FL_TCP_PEERS (1 << 17)
+struct fl_tcp_peer {
+  fl_u64 cookie; /* of the socket; 0: nobody's */
+  struct fl_peer peer;
+  fl_u64 zero;
+};
+FL_LAYOUT(fl_tcp_peer, 64, zero, 56);
+
+/* Socket storage `fl_datagrams`: of unconnected UDP. */
 #define FL_DATAGRAM_PEERS 8
 struct fl_datagrams {
   struct fl_peer peer[FL_DATAGRAM_PEERS]; /* frontend 0: unused */

@@ -47,6 +47,7 @@ inline constexpr std::array<MapRow, kMapCount> kMapRows = {{
     {Map::kFragments, "fl_fragments", Carry::kNothing, "--ebpf-max-fragments", &Sizes::fragments},
     {Map::kCounters, "fl_counters", Carry::kNothing},
     {Map::kConnected, "fl_connected", Carry::kNothing},
+    {Map::kTcpPeers, "fl_tcp_peers", Carry::kIndexes},
     {Map::kDatagrams, "fl_datagrams", Carry::kNothing},
 }};
 

@@ -35,9 +35,10 @@ enum class Map : uint8_t {
   kFragments,
   kCounters,
   kConnected,
+  kTcpPeers,
   kDatagrams,
 };
-inline constexpr size_t kMapCount = 16;
+inline constexpr size_t kMapCount = 17;
 
 // By their function names.
 enum class Program : uint8_t {
@@ -66,6 +67,11 @@ struct ProgramFacts {
   uint32_t machine_code;           // bytes; 0 when it is interpreted
 };
 
+enum class Load : uint8_t {
+  kEverything,
+  kMapsOnly,  // no program: every fd(Program) is -1
+};
+
 class Object {
  public:
   // Loads everything with maps of `sizes`. `map_directory` empty: maps of its own, gone with the
@@ -73,7 +79,8 @@ class Object {
   // Entries of a pinned map that has another size are carried over; one of another kind is
   // replaced. Flows are given up, with a warning, when they would lead astray: see pinned_maps.cc.
   // kUnsupported or kPermission: one line that says what is missing and how to get it.
-  static Result<std::unique_ptr<Object>> load(const Sizes& sizes, const std::string& map_directory);
+  static Result<std::unique_ptr<Object>> load(const Sizes& sizes, const std::string& map_directory,
+                                              Load what = Load::kEverything);
   ~Object();
   Object(const Object&) = delete;
   Object& operator=(const Object&) = delete;

@@ -36,6 +36,7 @@ FL_HASH(fl_fragments, BPF_MAP_TYPE_LRU_HASH, struct fl_fragment_key, struct fl_f
 FL_HASH(fl_counters, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, __u64, FL_COUNTERS, preallocated);
 
 FL_HASH(fl_connected, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_peer, 0, on_demand);
+FL_HASH(fl_tcp_peers, BPF_MAP_TYPE_ARRAY, __u32, struct fl_tcp_peer, FL_TCP_PEERS, preallocated);
 FL_HASH(fl_datagrams, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_datagrams, 0, on_demand);
 
 // What is too much for the 512 bytes of stack that a program and all it calls share.

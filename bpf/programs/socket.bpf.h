@@ -115,10 +115,39 @@ FL_INLINE struct fl_peer* connected_peer(struct bpf_sock* sk) {
   return bpf_sk_storage_get(&fl_connected, sk, 0, 0);
 }
 
+FL_INLINE struct fl_tcp_peer* tcp_place(__u64 cookie) {
+  const __u32 place = cookie % FL_TCP_PEERS;
+  return bpf_map_lookup_elem(&fl_tcp_peers, &place);
+}
+
+// Remembers where a socket goes; false without memory.
+FL_INLINE bool remember_peer(struct bpf_sock_addr* ctx, struct bpf_sock* sk, __u32 protocol,
+                             const struct fl_peer* peer) {
+  if (protocol == IPPROTO_UDP) {
+    struct fl_peer* stored =
+        bpf_sk_storage_get(&fl_connected, sk, (void*)peer, BPF_SK_STORAGE_GET_F_CREATE);
+    if (stored) *stored = *peer;
+    return stored != 0;
+  }
+  const __u64 cookie = bpf_get_socket_cookie(ctx);
+  struct fl_tcp_peer* stored = tcp_place(cookie);
+  if (!stored) return false;
+  *(volatile __u64*)&stored->cookie = 0;  // whoever had the place before
+  stored->peer = *peer;
+  *(volatile __u64*)&stored->cookie = cookie;
+  return true;
+}
+
 // The socket is about to be connected to what we do not translate.
-FL_INLINE int leave_connect_alone(struct bpf_sock* sk) {
-  struct fl_peer* peer = connected_peer(sk);
-  if (peer) peer->frontend = 0;
+FL_INLINE int leave_connect_alone(struct bpf_sock_addr* ctx, struct bpf_sock* sk, __u32 protocol) {
+  if (protocol == IPPROTO_UDP) {
+    struct fl_peer* peer = connected_peer(sk);
+    if (peer) peer->frontend = 0;
+    return 1;
+  }
+  const __u64 cookie = bpf_get_socket_cookie(ctx);
+  struct fl_tcp_peer* stored = tcp_place(cookie);
+  if (stored && stored->cookie == cookie) stored->cookie = 0;
   return 1;
 }
 
@@ -129,7 +158,7 @@ FL_INLINE int connect(struct bpf_sock_addr* ctx, bool v6) {
   struct fl_peer peer = {.address = written_address(ctx, v6), .port = (__be16)ctx->user_port};
   const struct fl_frontend* frontend = find_frontend(&peer.address, peer.port, protocol);
   if (!frontend) {
-    return is_cluster_address(&peer.address) ? refuse() : leave_connect_alone(sk);
+    return is_cluster_address(&peer.address) ? refuse() : leave_connect_alone(ctx, sk, protocol);
   }
 
   const struct fl_config* settings = configuration();
@@ -137,16 +166,13 @@ FL_INLINE int connect(struct bpf_sock_addr* ctx, bool v6) {
   const __u64 cookie = bpf_get_netns_cookie(ctx);
   const __u32 source_class = socket_class(settings, cookie, &peer.address);
   const struct fl_addr source = bound_address(sk, v6);
-  if (!socket_may_translate(frontend, source_class, &source)) return leave_connect_alone(sk);
+  if (!socket_may_translate(frontend, source_class, &source)) return leave_connect_alone(ctx, sk, protocol);
   __u8 empty;
   if (!choose_peer(settings, frontend, source_class, cookie, &peer, &empty)) {
-    return empty == FL_EMPTY_REJECT ? refuse() : leave_connect_alone(sk);
+    return empty == FL_EMPTY_REJECT ? refuse() : leave_connect_alone(ctx, sk, protocol);
   }
 
-  struct fl_peer* stored =
-      bpf_sk_storage_get(&fl_connected, sk, &peer, BPF_SK_STORAGE_GET_F_CREATE);
-  if (!stored) return 1;  // no memory to remember it: the packet path needs none
-  *stored = peer;
+  if (!remember_peer(ctx, sk, protocol, &peer)) return 1;  // the packet path needs no memory
   write_address(ctx, v6, &peer.endpoint, peer.endpoint_port);
   count(FL_COUNT_sockets_translated);
   return 1;
@@ -250,8 +276,14 @@ FL_INLINE int show_sender(struct bpf_sock_addr* ctx, bool v6) {
 }
 
 FL_INLINE int show_peer(struct bpf_sock_addr* ctx, bool v6) {
-  struct bpf_sock* sk = socket_of(ctx);
-  const struct fl_peer* own = connected_peer(sk);
+  const struct fl_peer* own = 0;
+  if (ctx->protocol == IPPROTO_UDP) {
+    own = connected_peer(socket_of(ctx));
+  } else if (ctx->protocol == IPPROTO_TCP) {
+    const __u64 cookie = bpf_get_socket_cookie(ctx);
+    const struct fl_tcp_peer* stored = tcp_place(cookie);
+    if (stored && stored->cookie == cookie) own = &stored->peer;
+  }
   if (!own) return 1;
   const struct fl_addr address = written_address(ctx, v6);
   if (peer_endpoint_is(own, &address, (__be16)ctx->user_port)) {
