@@ -23,7 +23,7 @@ struct fl_retold {
   struct fl_path inner;
 };
 
-// The quoted packet: addresses, ports, offsets, family, protocol and header checksum; no more is filled in.
+// The quoted packet: addresses, ports, offsets, lengths, family, protocol and header checksum; no more is filled in.
 FL_INLINE bool read_quoted(struct __sk_buff* skb, const struct fl_packet* packet,
                            struct fl_packet* quoted) {
   __builtin_memset(quoted, 0, sizeof(*quoted));
@@ -40,6 +40,7 @@ FL_INLINE bool read_quoted(struct __sk_buff* skb, const struct fl_packet* packet
     quoted->destination = from_v4(ip.daddr);
     quoted->protocol = ip.protocol;
     quoted->checksum = ip.check;
+    quoted->length = bpf_ntohs(ip.tot_len);
   } else {
     struct ipv6hdr ip;
     if (bpf_skb_load_bytes(skb, start, &ip, sizeof(ip)) != 0) return false;
@@ -47,6 +48,7 @@ FL_INLINE bool read_quoted(struct __sk_buff* skb, const struct fl_packet* packet
     __builtin_memcpy(&quoted->source, &ip.saddr, sizeof(quoted->source));
     __builtin_memcpy(&quoted->destination, &ip.daddr, sizeof(quoted->destination));
     quoted->protocol = ip.nexthdr;
+    quoted->length = bpf_ntohs(ip.payload_len) + sizeof(ip);
   }
   if (quoted->protocol != IPPROTO_TCP && quoted->protocol != IPPROTO_UDP &&
       quoted->protocol != IPPROTO_SCTP) {
@@ -120,6 +122,35 @@ FL_INLINE bool store_quoted_network(struct __sk_buff* skb, const struct fl_packe
                              0) == 0;
 }
 
+// The quoted segment's own checksum, where that much of it is quoted. `difference`: of its addresses and
+// ports; `change` grows by what it changes itself.
+FL_INLINE bool rewrite_quoted_checksum(struct __sk_buff* skb, const struct fl_packet* packet,
+                                       const struct fl_packet* quoted, const __be16* ports,
+                                       __u64 difference, __u64* change) {
+  const bool sctp = quoted->protocol == IPPROTO_SCTP;
+  const __u32 field =
+      quoted->transport + (quoted->protocol == IPPROTO_TCP ? 16 : sctp ? 8 : 6);
+  if (field + (sctp ? 4 : 2) > packet->network + packet->length) return true;
+  if (sctp) {
+    __u32 before;
+    if (bpf_skb_load_bytes(skb, field, &before, sizeof(before)) != 0) return false;
+    const __u32 after = sctp_crc_change(
+        before, quoted->source_port | (__u32)quoted->destination_port << 16,
+        ports[0] | (__u32)ports[1] << 16,
+        (__u16)(quoted->length - (quoted->transport - quoted->network)));
+    *change += (__u64)after + (__u32)~before;
+    return bpf_skb_store_bytes(skb, field, &after, sizeof(after), 0) == 0;
+  }
+  __u16 before;
+  if (bpf_skb_load_bytes(skb, field, &before, sizeof(before)) != 0) return false;
+  const bool udp = quoted->protocol == IPPROTO_UDP;
+  if (udp && before == 0) return true;  // sent without one
+  __u16 after = changed_checksum(before, difference);
+  if (udp && after == 0) after = 0xffff;
+  *change += after + (__u16)~before;
+  return bpf_skb_store_bytes(skb, field, &after, sizeof(after), 0) == 0;
+}
+
 // Gives the quoted packet its other addresses and ports; the outer ones are for send_on(). The sum over the
 // ICMP message stays what it was, since its checksum makes up for the change: a sum that the device took
 // over the packet holds on.
@@ -137,20 +168,10 @@ FL_INLINE bool rewrite_quoted(struct __sk_buff* skb, const struct fl_packet* pac
     change += header_checksum + (__u16)~quoted->checksum;
   }
 
-  // The quoted segment's own checksum, where that much of it is quoted. SCTP's is left: nobody can check
-  // it on a part of the packet.
-  const __u32 field = quoted->transport + (quoted->protocol == IPPROTO_TCP ? 16 : 6);
-  __u16 checksum = 0;
-  if (quoted->protocol != IPPROTO_SCTP && field + 2 <= packet->network + packet->length &&
-      bpf_skb_load_bytes(skb, field, &checksum, sizeof(checksum)) == 0 &&
-      (quoted->protocol == IPPROTO_TCP || checksum != 0)) {
-    __u16 after = changed_checksum(checksum, transport);
-    if (quoted->protocol == IPPROTO_UDP && after == 0) after = 0xffff;
-    change += after + (__u16)~checksum;
-    if (bpf_skb_store_bytes(skb, field, &after, sizeof(after), 0) != 0) return false;
-  }
+  if (!rewrite_quoted_checksum(skb, packet, quoted, ports, transport, &change)) return false;
 
   const __u32 own = packet->transport + FL_ICMP_CHECKSUM;
+  __u16 checksum;
   if (bpf_skb_load_bytes(skb, own, &checksum, sizeof(checksum)) != 0) return false;
   checksum = changed_checksum(checksum, change);
   return bpf_skb_store_bytes(skb, own, &checksum, sizeof(checksum), 0) == 0 &&
