@@ -11,45 +11,46 @@ using harness::PacketBuilder;
 using harness::tcp;
 using harness::udp;
 
-constexpr size_t kWhole = 1 << 16;
+constexpr size_t kAllOfIt = 1 << 16;
 
 // Who talks to whom, and who reports. A router stands on either side.
-struct Scene {
+struct ErrorScene {
   std::string_view client, address, endpoint;  // with their ports
   std::string_view router;
   bool masquerade;
 };
-constexpr Scene kScenes[] = {
+constexpr ErrorScene kErrorScenes[] = {
     {"192.168.7.5:4000", "10.96.0.1:80", "10.1.0.2:8080", "192.168.7.9", false},
     {"192.168.7.5:4000", "10.96.0.1:80", "10.2.0.2:8080", "192.168.7.9", true},
     {"[fd07::5]:4000", "[fd96::1]:80", "[fd01::2]:8080", "fd07::9", false},
     {"[fd07::5]:4000", "[fd96::1]:80", "[fd02::2]:8080", "fd07::9", true},
 };
 
-PacketBuilder make(uint8_t protocol, std::string_view from, std::string_view to) {
+PacketBuilder packet_between(uint8_t protocol, std::string_view from, std::string_view to) {
   return {harness::socket_address_of(from), harness::socket_address_of(to), protocol};
 }
-std::string host(std::string_view end) {
+std::string host_of(std::string_view end) {
   return harness::socket_address_of(end).address.to_string();
 }
-std::string host(const dataplane::SocketAddress& end) {
+std::string host_of(const dataplane::SocketAddress& end) {
   return end.address.to_string();
 }
 
 class IcmpErrors : public PacketTest {
  protected:
-  void begin(const Scene& scene, uint8_t protocol) {
+  void begin(const ErrorScene& scene, uint8_t protocol) {
     datapath().reset();
     serve({.at = scene.address,
            .protocol = protocol,
            .endpoints = {scene.endpoint},
            .routes = {"-", "-", scene.masquerade ? "m" : "-"}});
-    sent_ = make(protocol, scene.client, scene.address).payload("the words of the client");
+    sent_ =
+        packet_between(protocol, scene.client, scene.address).payload("the words of the client");
     const Outcome outcome = run(sent_);
     ASSERT_EQ(outcome.verdict, kRedirect) << outcome.describe();
     forwarded_ = outcome.packet;
     seen_ = harness::parse(forwarded_);
-    EXPECT_EQ(host(seen_.source) != host(scene.client), scene.masquerade);
+    EXPECT_EQ(host_of(seen_.source) != host_of(scene.client), scene.masquerade);
   }
   void answer() {
     answered_ = PacketTest::answer_to(seen_).payload("the words of the endpoint");
@@ -81,32 +82,32 @@ class IcmpErrors : public PacketTest {
   harness::ParsedPacket seen_;  // forwarded_
 };
 
-struct Kind {
+struct ErrorKind {
   uint8_t type, code;
   uint32_t rest;
 };
-std::vector<Kind> kinds(bool v4) {
+std::vector<ErrorKind> error_kinds(bool v4) {
   if (v4) return {{3, 1, 0}, {3, 3, 0}, {3, 4, 1400}, {11, 0, 0}, {12, 0, 0x14000000}};
   return {{1, 4, 0}, {2, 0, 1400}, {3, 0, 0}, {4, 0, 6}};
 }
 
 TEST_F(IcmpErrors, AboutWhatAClientSentReachTheClient) {
-  for (const Scene& scene : kScenes) {
+  for (const ErrorScene& scene : kErrorScenes) {
     for (const uint8_t protocol : {uint8_t{6}, uint8_t{17}}) {
       begin(scene, protocol);
       const Packet known = one_hop_later(sent_);
-      for (const Kind& kind : kinds(seen_.is_v4())) {
+      for (const ErrorKind& kind : error_kinds(seen_.is_v4())) {
         // By the endpoint: the client knows it as the virtual address. By a router, which is
         // itself.
-        const std::string endpoint = host(scene.endpoint), source = host(seen_.source);
+        const std::string endpoint = host_of(scene.endpoint), source = host_of(seen_.source);
         expect_told(icmp(endpoint, source, kind.type, kind.code).rest(kind.rest).quote(forwarded_),
-                    icmp(host(scene.address), host(scene.client), kind.type, kind.code)
+                    icmp(host_of(scene.address), host_of(scene.client), kind.type, kind.code)
                         .rest(kind.rest)
                         .quote(known)
                         .ttl(63));
         expect_told(
             icmp(scene.router, source, kind.type, kind.code).rest(kind.rest).quote(forwarded_),
-            icmp(scene.router, host(scene.client), kind.type, kind.code)
+            icmp(scene.router, host_of(scene.client), kind.type, kind.code)
                 .rest(kind.rest)
                 .quote(known)
                 .ttl(63));
@@ -116,18 +117,18 @@ TEST_F(IcmpErrors, AboutWhatAClientSentReachTheClient) {
 }
 
 TEST_F(IcmpErrors, AboutWhatAnEndpointSentReachTheEndpoint) {
-  for (const Scene& scene : kScenes) {
+  for (const ErrorScene& scene : kErrorScenes) {
     for (const uint8_t protocol : {uint8_t{6}, uint8_t{17}}) {
       begin(scene, protocol);
       answer();
       const Packet known = one_hop_later(answered_);
-      for (const Kind& kind : kinds(seen_.is_v4())) {
-        for (const std::string& reporter : {std::string(scene.router), host(scene.client)}) {
-          expect_told(icmp(reporter, host(scene.address), kind.type, kind.code)
+      for (const ErrorKind& kind : error_kinds(seen_.is_v4())) {
+        for (const std::string& reporter : {std::string(scene.router), host_of(scene.client)}) {
+          expect_told(icmp(reporter, host_of(scene.address), kind.type, kind.code)
                           .rest(kind.rest)
                           .quote(returned_),
-                      icmp(scene.masquerade ? host(seen_.source) : reporter, host(scene.endpoint),
-                           kind.type, kind.code)
+                      icmp(scene.masquerade ? host_of(seen_.source) : reporter,
+                           host_of(scene.endpoint), kind.type, kind.code)
                           .rest(kind.rest)
                           .quote(known)
                           .ttl(63));
@@ -140,15 +141,15 @@ TEST_F(IcmpErrors, AboutWhatAnEndpointSentReachTheEndpoint) {
 // Routers of old quote no more than eight bytes behind the IP header; a checksum that is cut off is
 // not there to be mended, one that is there is.
 TEST_F(IcmpErrors, ShortQuotes) {
-  for (const Scene& scene : kScenes) {
+  for (const ErrorScene& scene : kErrorScenes) {
     for (const uint8_t protocol : {uint8_t{6}, uint8_t{17}}) {
       begin(scene, protocol);
       const size_t header = seen_.is_v4() ? 20 : 40;
       const uint8_t type = seen_.is_v4() ? 3 : 1;
       for (const size_t more : {8, 9, 16, 18, 20, 27}) {
-        expect_told(icmp(host(scene.endpoint), host(seen_.source), type, 3)
+        expect_told(icmp(host_of(scene.endpoint), host_of(seen_.source), type, 3)
                         .quote(forwarded_, header + more),
-                    icmp(host(scene.address), host(scene.client), type, 3)
+                    icmp(host_of(scene.address), host_of(scene.client), type, 3)
                         .quote(one_hop_later(sent_), header + more)
                         .ttl(63));
       }
@@ -158,14 +159,14 @@ TEST_F(IcmpErrors, ShortQuotes) {
 
 // SCTP's checksum covers the ports, and the whole packet however little of it is quoted.
 TEST_F(IcmpErrors, AboutSctp) {
-  for (const Scene* scene : {&kScenes[0], &kScenes[2]}) {
+  for (const ErrorScene* scene : {&kErrorScenes[0], &kErrorScenes[2]}) {
     begin(*scene, 132);
     const uint8_t type = seen_.is_v4() ? 3 : 1;
     const size_t header = seen_.is_v4() ? 20 : 40;
-    for (const size_t quoted : {header + 8, header + 12, header + 27, kWhole}) {
+    for (const size_t quoted : {header + 8, header + 12, header + 27, kAllOfIt}) {
       expect_told(
-          icmp(host(scene->endpoint), host(scene->client), type, 2).quote(forwarded_, quoted),
-          icmp(host(scene->address), host(scene->client), type, 2)
+          icmp(host_of(scene->endpoint), host_of(scene->client), type, 2).quote(forwarded_, quoted),
+          icmp(host_of(scene->address), host_of(scene->client), type, 2)
               .quote(one_hop_later(sent_), quoted)
               .ttl(63));
     }
@@ -173,27 +174,28 @@ TEST_F(IcmpErrors, AboutSctp) {
 }
 
 TEST_F(IcmpErrors, DatagramsWithoutAChecksumStayWithout) {
-  const Scene& scene = kScenes[1];
+  const ErrorScene& scene = kErrorScenes[1];
   begin(scene, 17);
   const auto sent = udp(scene.client, scene.address).zero_checksum().payload("?");
   const Packet forwarded = run(sent).packet;
-  expect_told(icmp(host(scene.endpoint), host(seen_.source), 3, 3).quote(forwarded),
-              icmp(host(scene.address), host(scene.client), 3, 3)
+  expect_told(icmp(host_of(scene.endpoint), host_of(seen_.source), 3, 3).quote(forwarded),
+              icmp(host_of(scene.address), host_of(scene.client), 3, 3)
                   .quote(PacketBuilder(sent).ttl(63))
                   .ttl(63));
 }
 
 TEST_F(IcmpErrors, OptionsInEitherHeader) {
-  const Scene& scene = kScenes[1];
+  const ErrorScene& scene = kErrorScenes[1];
   begin(scene, 17);
   const auto sent = udp(scene.client, scene.address).options({1, 1, 1, 1, 1, 1, 1, 1}).payload("?");
   const Packet forwarded = run(sent).packet;
-  expect_told(
-      icmp(host(scene.endpoint), host(seen_.source), 3, 3).options({1, 1, 1}).quote(forwarded),
-      icmp(host(scene.address), host(scene.client), 3, 3)
-          .options({1, 1, 1})
-          .quote(PacketBuilder(sent).ttl(63))
-          .ttl(63));
+  expect_told(icmp(host_of(scene.endpoint), host_of(seen_.source), 3, 3)
+                  .options({1, 1, 1})
+                  .quote(forwarded),
+              icmp(host_of(scene.address), host_of(scene.client), 3, 3)
+                  .options({1, 1, 1})
+                  .quote(PacketBuilder(sent).ttl(63))
+                  .ttl(63));
 }
 
 // The node's own kernel has no one listening at an endpoint that is an address of the node.
@@ -218,15 +220,15 @@ TEST_F(IcmpErrors, ToTheNodeItself) {
 }
 
 TEST_F(IcmpErrors, EndWithTheirHopLimit) {
-  const Scene& scene = kScenes[1];
+  const ErrorScene& scene = kErrorScenes[1];
   begin(scene, 6);
-  expect_drop(icmp(host(scene.endpoint), host(seen_.source), 3, 1).quote(forwarded_).ttl(1),
+  expect_drop(icmp(host_of(scene.endpoint), host_of(seen_.source), 3, 1).quote(forwarded_).ttl(1),
               "hop_limit");
 }
 
 TEST_F(IcmpErrors, AboutOthersPass) {
-  begin(kScenes[1], 17);
-  const auto about = [](const Packet& packet, size_t bytes = kWhole) {
+  begin(kErrorScenes[1], 17);
+  const auto about = [](const Packet& packet, size_t bytes = kAllOfIt) {
     return icmp("10.2.0.2", "192.168.7.1", 3, 3).quote(packet, bytes);
   };
   const std::string source = seen_.source.to_string();
@@ -241,8 +243,8 @@ TEST_F(IcmpErrors, AboutOthersPass) {
 }
 
 TEST_F(IcmpErrors, AboutWhatCannotBeReadPass) {
-  begin(kScenes[1], 17);
-  const auto about = [](const Packet& packet, size_t bytes = kWhole) {
+  begin(kErrorScenes[1], 17);
+  const auto about = [](const Packet& packet, size_t bytes = kAllOfIt) {
     return icmp("10.2.0.2", "192.168.7.1", 3, 3).quote(packet, bytes);
   };
   for (const size_t bytes : {0, 1, 19, 20, 27}) expect_pass(about(forwarded_, bytes));
@@ -255,7 +257,7 @@ TEST_F(IcmpErrors, AboutWhatCannotBeReadPass) {
   // The bytes are in the frame, but behind the end of the packet.
   expect_pass(about(forwarded_).ip_length(20 + 8 + 27));
 
-  begin(kScenes[3], 17);
+  begin(kErrorScenes[3], 17);
   const auto same6 = udp(seen_.source.to_string(), "[fd02::2]:8080");
   const auto about6 = [](const Packet& packet) {
     return icmp("fd02::2", "fd07::1", 1, 4).quote(packet);

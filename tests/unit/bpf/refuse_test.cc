@@ -15,19 +15,19 @@ using harness::sctp;
 using harness::tcp;
 using harness::udp;
 
-constexpr size_t kQuoted = 128;
+constexpr size_t kQuotedBytes = 128;
 
 // Whatever the datapath says itself: a packet of its own, sent back to the station it came from.
-PacketBuilder own(PacketBuilder answer) {
+PacketBuilder own_answer(PacketBuilder answer) {
   return answer.ethernet(2, 1).id(0).ttl(64);
 }
-PacketBuilder reset(std::string_view from, std::string_view to, std::string_view flags,
-                    uint32_t sequence, uint32_t acknowledged) {
-  return own(tcp(from, to).flags(flags).sequence(sequence, acknowledged).window(0));
+PacketBuilder reset_from(std::string_view from, std::string_view to, std::string_view flags,
+                         uint32_t sequence, uint32_t acknowledged) {
+  return own_answer(tcp(from, to).flags(flags).sequence(sequence, acknowledged).window(0));
 }
-PacketBuilder error(std::string_view from, std::string_view to, uint8_t type, uint8_t code,
-                    const Packet& about) {
-  return own(icmp(from, to, type, code).tos(0xc0).quote(about, kQuoted));
+PacketBuilder error_from(std::string_view from, std::string_view to, uint8_t type, uint8_t code,
+                         const Packet& about) {
+  return own_answer(icmp(from, to, type, code).tos(0xc0).quote(about, kQuotedBytes));
 }
 
 class Refuse : public PacketTest {
@@ -51,34 +51,34 @@ class Refuse : public PacketTest {
 
 TEST_F(Refuse, OpeningAConnection) {
   expect_refused(tcp("10.1.0.5:4000", "10.96.0.1:80").flags("S"),
-                 reset("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 1001));
+                 reset_from("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 1001));
   expect_refused(tcp("[fd01::5]:4000", "[fd96::1]:80").flags("S"),
-                 reset("[fd96::1]:80", "[fd01::5]:4000", "RA", 0, 1001));
+                 reset_from("[fd96::1]:80", "[fd01::5]:4000", "RA", 0, 1001));
 }
 
 // The reset takes the number that the segment acknowledges, and acknowledges nothing.
 TEST_F(Refuse, SegmentsThatAcknowledge) {
   expect_refused(
       tcp("10.1.0.5:4000", "10.96.0.1:80").flags("AP").sequence(7, 0x80000001).payload("lost"),
-      reset("10.96.0.1:80", "10.1.0.5:4000", "R", 0x80000001, 0));
+      reset_from("10.96.0.1:80", "10.1.0.5:4000", "R", 0x80000001, 0));
   expect_refused(tcp("[fd01::5]:4000", "[fd96::1]:80").flags("SA").sequence(7, 9),
-                 reset("[fd96::1]:80", "[fd01::5]:4000", "R", 9, 0));
+                 reset_from("[fd96::1]:80", "[fd01::5]:4000", "R", 9, 0));
 }
 
 // Otherwise it acknowledges all of the segment: data, SYN and FIN; headers of any size are not
 // data.
 TEST_F(Refuse, SegmentsThatDoNot) {
   expect_refused(tcp("10.1.0.5:4000", "10.96.0.1:80").flags("F").payload("abc"),
-                 reset("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 1004));
+                 reset_from("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 1004));
   expect_refused(
       tcp("10.1.0.5:4000", "10.96.0.1:80").flags("S").sequence(0xffffffff).payload("abc"),
-      reset("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 3));
+      reset_from("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 3));
   const auto odd = tcp("10.1.0.5:4000", "10.96.0.1:80").flags("").options({1, 1, 1, 1, 1});
   expect_refused(PacketBuilder(odd).tcp_options({2, 4, 5, 180, 1}).payload("abcde"),
-                 reset("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 1005));
+                 reset_from("10.96.0.1:80", "10.1.0.5:4000", "RA", 0, 1005));
   expect_refused(
       tcp("[fd01::5]:4000", "[fd96::1]:80").flags("").extension(kHopByHop, 24).payload("ab"),
-      reset("[fd96::1]:80", "[fd01::5]:4000", "RA", 0, 1002));
+      reset_from("[fd96::1]:80", "[fd01::5]:4000", "RA", 0, 1002));
 }
 
 TEST_F(Refuse, NeverAReset) {
@@ -90,45 +90,45 @@ TEST_F(Refuse, NeverAReset) {
 TEST_F(Refuse, Datagrams) {
   for (const size_t size : {0, 1, 3, 99, 100, 101, 1400}) {
     const Packet sent = udp("10.1.0.5:4000", "10.96.0.1:80").payload_size(size);
-    expect_refused(sent, error("10.96.0.1", "10.1.0.5", 3, 3, sent));
+    expect_refused(sent, error_from("10.96.0.1", "10.1.0.5", 3, 3, sent));
     const Packet sent6 = udp("[fd01::5]:4000", "[fd96::1]:80").payload_size(size);
-    expect_refused(sent6, error("fd96::1", "fd01::5", 1, 4, sent6));
+    expect_refused(sent6, error_from("fd96::1", "fd01::5", 1, 4, sent6));
   }
 }
 
 TEST_F(Refuse, DatagramsWithMoreHeaders) {
   const Packet sent =
       udp("10.1.0.5:4000", "10.96.0.1:80").options(harness::Bytes(40, 1)).payload("?");
-  expect_refused(sent, error("10.96.0.1", "10.1.0.5", 3, 3, sent));
+  expect_refused(sent, error_from("10.96.0.1", "10.1.0.5", 3, 3, sent));
   const Packet sent6 = udp("[fd01::5]:4000", "[fd96::1]:80").extension(kHopByHop, 16).payload("?");
-  expect_refused(sent6, error("fd96::1", "fd01::5", 1, 4, sent6));
+  expect_refused(sent6, error_from("fd96::1", "fd01::5", 1, 4, sent6));
 }
 
 TEST_F(Refuse, Sctp) {
   const Packet sent = sctp("10.1.0.5:4000", "10.96.0.1:80").payload_size(30);
-  expect_refused(sent, error("10.96.0.1", "10.1.0.5", 3, 3, sent));
+  expect_refused(sent, error_from("10.96.0.1", "10.1.0.5", 3, 3, sent));
   const Packet sent6 = sctp("[fd01::5]:4000", "[fd96::1]:80").payload_size(30);
-  expect_refused(sent6, error("fd96::1", "fd01::5", 1, 4, sent6));
+  expect_refused(sent6, error_from("fd96::1", "fd01::5", 1, 4, sent6));
 }
 
 // A port of a cluster IP that nobody serves.
 TEST_F(Refuse, OtherPortsOfAServedAddress) {
   expect_refused(tcp("10.1.0.5:4000", "10.96.0.1:81").flags("S"),
-                 reset("10.96.0.1:81", "10.1.0.5:4000", "RA", 0, 1001));
+                 reset_from("10.96.0.1:81", "10.1.0.5:4000", "RA", 0, 1001));
 }
 
 TEST_F(Refuse, WhatTheNodeItselfSends) {
   via(Program::kEgress, {.made_here = true});
   expect_refused(tcp("192.168.7.1:4000", "10.96.0.1:80").flags("S"),
-                 reset("10.96.0.1:80", "192.168.7.1:4000", "RA", 0, 1001));
+                 reset_from("10.96.0.1:80", "192.168.7.1:4000", "RA", 0, 1001));
   const Packet sent = udp("[fd07::1]:4000", "[fd96::1]:80").payload("?");
-  expect_refused(sent, error("fd96::1", "fd07::1", 1, 4, sent));
+  expect_refused(sent, error_from("fd96::1", "fd07::1", 1, 4, sent));
 }
 
 TEST_F(Refuse, SeveralSegmentsInOne) {
   via(Program::kIngress, {.device = "pod0", .segment_size = 1000});
   expect_refused(tcp("10.1.0.5:4000", "10.96.0.1:80").flags("A").sequence(5, 6).payload_size(3000),
-                 reset("10.96.0.1:80", "10.1.0.5:4000", "R", 6, 0));
+                 reset_from("10.96.0.1:80", "10.1.0.5:4000", "R", 6, 0));
 }
 
 TEST_F(Refuse, WhoIsNoSingleHostHearsNothing) {
@@ -171,9 +171,9 @@ class TooBig : public PacketTest {
 // The sender hears the way's MTU, about the packet as it sent it.
 TEST_F(TooBig, TowardsTheEndpoint) {
   const Packet sent = udp("10.1.0.5:4000", "10.96.0.1:80").payload_size(1253);
-  expect_too_big(sent, error("10.96.0.1", "10.1.0.5", 3, 4, sent).rest(1280));
+  expect_too_big(sent, error_from("10.96.0.1", "10.1.0.5", 3, 4, sent).rest(1280));
   const Packet sent6 = tcp("[fd01::5]:4000", "[fd96::1]:80").flags("S").payload_size(1221);
-  expect_too_big(sent6, error("fd96::1", "fd01::5", 2, 0, sent6).rest(1280));
+  expect_too_big(sent6, error_from("fd96::1", "fd01::5", 2, 0, sent6).rest(1280));
 }
 
 TEST_F(TooBig, NotWhatJustFits) {
