@@ -5,7 +5,9 @@
 
 #include <array>
 
+#include "bpf/backend.h"
 #include "nftables/backend.h"
+#include "proxy/ebpf_options.h"
 
 namespace fairlead::proxy {
 namespace {
@@ -17,7 +19,9 @@ struct ModeRow {
 };
 
 // What this build has, best first: "auto" takes the first whose probe is ok.
-constexpr std::array<ModeRow, 1> kModes = {{
+constexpr std::array<ModeRow, 2> kModes = {{
+    {ProxyMode::kEbpf, bpf::probe,
+     [](const ProxyConfig& config) { return bpf::create_backend(ebpf_options(config)); }},
     {ProxyMode::kNftables, nftables::probe,
      [](const ProxyConfig& config) {
        nftables::FamilyOptions options;
