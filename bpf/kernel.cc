@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "bpf/backend.h"
 #include "bpf/pins.h"
+#include "bpf/system.h"
 
 namespace fairlead::bpf {
 namespace {
@@ -121,6 +122,7 @@ bool test_socket_storage() {
   struct Free {
     void operator()(btf* types) const { btf__free(types); }
   };
+  const LibbpfLog silence;
   const std::unique_ptr<btf, Free> types(btf__new_empty());
   if (!types) return false;
   const int integer = btf__add_int(types.get(), "int", 4, BTF_INT_SIGNED);

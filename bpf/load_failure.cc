@@ -47,13 +47,17 @@ std::string last_words(std::string_view log, size_t count) {
 
 }  // namespace
 
-std::string last_line(std::string_view text) {
-  while (text.ends_with('\n')) text.remove_suffix(1);
-  const size_t start = text.rfind('\n');
-  text = start == std::string_view::npos ? text : text.substr(start + 1);
+std::string last_line(std::string_view log) {
   constexpr std::string_view kPrefix = "libbpf: ";
-  if (text.starts_with(kPrefix)) text.remove_prefix(kPrefix.size());
-  return std::string(text);
+  std::string_view last;
+  while (!log.empty()) {
+    std::string_view line = log.substr(0, log.find('\n'));
+    log.remove_prefix(std::min(log.size(), line.size() + 1));
+    if (line.starts_with(kPrefix)) line.remove_prefix(kPrefix.size());
+    // Every failure ends with this, and it says nothing.
+    if (!line.empty() && !line.starts_with("failed to load object")) last = line;
+  }
+  return std::string(last);
 }
 
 std::string_view refused_program(std::string_view log) {
@@ -87,7 +91,7 @@ Status explain_load_failure(int error, std::string_view log) {
     return Status::error(error == ENOMEM || error == E2BIG ? StatusCode::kExhausted : code,
                          "create eBPF map", name, reason + (advice.empty() ? "" : "; " + advice));
   }
-  const std::string words = last_line(log);
+  const std::string words = permission.empty() ? last_line(log) : "";  // it guesses at others
   return Status::error(code, "load", "the eBPF programs",
                        fmt::format("{}{}{}{}{}", reason, words.empty() ? "" : ": ", words,
                                    permission.empty() ? "" : "; ", permission));

@@ -16,7 +16,7 @@ Status explain_load_failure(int error, std::string_view libbpf_log);
 // The program that the kernel refused; empty when it was something else.
 std::string_view refused_program(std::string_view libbpf_log);
 
-// libbpf's last line, without its prefix.
+// The last thing that libbpf said, in one line.
 std::string last_line(std::string_view libbpf_log);
 
 }  // namespace fairlead::bpf

@@ -15,7 +15,7 @@ namespace fairlead::bpf {
 
 enum class Carry : uint8_t {
   kElements,  // copied one by one, as many as fit
-  kIndexes,   // an array whose indexes others hold: copied in place, as far as the new one reaches
+  kIndexes,   // a mapped array whose indexes others hold: copied in place, as far as it reaches
   kNothing,   // starts empty: short-lived, or its places mean something else in another size
 };
 
@@ -47,7 +47,7 @@ inline constexpr std::array<MapRow, kMapCount> kMapRows = {{
     {Map::kFragments, "fl_fragments", Carry::kNothing, "--ebpf-max-fragments", &Sizes::fragments},
     {Map::kCounters, "fl_counters", Carry::kNothing},
     {Map::kConnected, "fl_connected", Carry::kNothing},
-    {Map::kTcpPeers, "fl_tcp_peers", Carry::kIndexes},
+    {Map::kTcpPeers, "fl_tcp_peers", Carry::kNothing},
     {Map::kDatagrams, "fl_datagrams", Carry::kNothing},
 }};
 

@@ -123,11 +123,13 @@ struct Object::State {
 Object::Object(std::unique_ptr<State> state) : state_(std::move(state)) {}
 Object::~Object() = default;
 
-Result<std::unique_ptr<Object>> Object::load(const Sizes& sizes, const std::string& map_directory) {
+Result<std::unique_ptr<Object>> Object::load(const Sizes& sizes, const std::string& map_directory,
+                                             Load what) {
   RETURN_IF_ERROR(check_sizes(sizes));
   Switches off = {};
+  if (what == Load::kMapsOnly) off.fill(true);
   for (const Optional& row : kOptional) {
-    if (has(row.feature)) continue;
+    if (what == Load::kMapsOnly || has(row.feature)) continue;
     off[static_cast<size_t>(row.program)] = true;
     const FeatureRow& lack = feature_rows()[static_cast<size_t>(row.feature)];
     LOG_INFO("no {}: {}", lack.name, lack.answer);

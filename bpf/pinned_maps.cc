@@ -115,8 +115,9 @@ Status PinnedMaps::examine(const MapRow& row, bpf_object* object) {
                 text_of(shape), text_of(wanted));
   } else if (shape.max_entries == wanted.max_entries) {
     found.plan = Plan::kReuse;
-  } else if (row.carry != Carry::kNothing) {
-    found.plan = Plan::kCarry;
+  } else {
+    found.other_size = true;
+    if (row.carry != Carry::kNothing) found.plan = Plan::kCarry;
   }
   return {};
 }
@@ -141,7 +142,7 @@ void PinnedMaps::keep_flows_consistent() {
   // the number of classes, stays as it is, and the new ones get a copy.
   if (pin(Map::kConfig).plan == Plan::kReuse) pin(Map::kConfig).plan = Plan::kCarry;
   if (!any_flows) return;
-  if (*lost == Map::kReturns && pin(Map::kReturns).old.valid()) {
+  if (*lost == Map::kReturns && pin(Map::kReturns).other_size) {
     LOG_WARNING(
         "{} changed: the slots of answers move, so all flows of the packet path are given "
         "up; connections in progress through it break",

@@ -35,6 +35,7 @@ class PinnedMaps {
   enum class Plan : uint8_t { kCreate, kReuse, kCarry, kReplace };
   struct Pin {
     Plan plan = Plan::kCreate;
+    bool other_size = false;  // a map of our kind, but for its size
     Fd old;
   };
   Pin& pin(Map map) { return pins_[static_cast<size_t>(map)]; }
