@@ -237,8 +237,11 @@ uint32_t Datapath::device(const std::string& name) const {
 
 // ---- Maps ----
 
+bool Datapath::try_write(Map map, const void* key, const void* value) {
+  return ::bpf_map_update_elem(object_->fd(map), key, value, BPF_ANY) == 0;
+}
 void Datapath::write(Map map, const void* key, const void* value) {
-  if (::bpf_map_update_elem(object_->fd(map), key, value, BPF_ANY) != 0) broken("map update");
+  if (!try_write(map, key, value)) broken("map update");
 }
 void Datapath::erase(Map map, const void* key) {
   if (::bpf_map_delete_elem(object_->fd(map), key) != 0 && errno != ENOENT) broken("map delete");
@@ -354,6 +357,7 @@ void Datapath::let_pass(uint32_t seconds) {
     fl_return slot;
     if (!get(Map::kReturns, flow.value.slot, slot)) continue;
     slot.last_seen -= ticks;
+    if (slot.claim != 0) slot.claim = (slot.claim - ticks) | 1;  // when it was taken; 0 is free
     put(Map::kReturns, flow.value.slot, slot);
   }
   for (auto [key, value] : all<fl_affinity_key, fl_affinity>(Map::kAffinity)) {

@@ -84,6 +84,11 @@ class Datapath {
   void put(Map map, const Key& key, const Value& value) {
     write(map, &key, &value);
   }
+  // False when the map is full.
+  template <typename Key, typename Value>
+  bool try_put(Map map, const Key& key, const Value& value) {
+    return try_write(map, &key, &value);
+  }
   template <typename Key>
   void remove(Map map, const Key& key) {
     erase(map, &key);
@@ -117,6 +122,7 @@ class Datapath {
   void clear(Map map);
   void clear_array(Map map, size_t value_size, uint32_t elements);
   void write(Map map, const void* key, const void* value);
+  bool try_write(Map map, const void* key, const void* value);
   void erase(Map map, const void* key);
   bool read(Map map, const void* key, void* value) const;
   bool next_key(Map map, const void* key, void* next) const;
