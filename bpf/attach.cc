@@ -141,7 +141,6 @@ Status Attachments::attach_sockets(Transaction& transaction) {
       hooks_.erase(name);
       return detached;
     });
-    RETURN_IF_ERROR(hooks_.at(name)->pin(pins_.links()));
   }
   return {};
 }
@@ -307,6 +306,7 @@ Result<uint64_t> Attachments::repair() {
   Transaction transaction;
   RETURN_IF_ERROR(attach_sockets(transaction));
   transaction.commit();
+  for (auto& [name, hook] : hooks_) RETURN_IF_ERROR(hook->pin(pins_.links()));
   return repaired;
 }
 

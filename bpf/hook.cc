@@ -71,7 +71,7 @@ class LinkHook final : public Hook {
 
   Status detach() override {
     const int error = -bpf_link_detach(link_.get());
-    if (!pin_path_.empty()) ::unlink(pin_path_.c_str());
+    if (pinned()) ::unlink(pin_path_.c_str());
     pin_path_.clear();
     // A link whose device or cgroup is gone has nothing to detach from.
     if (error == 0 || error == ENOLINK || error == EINVAL) return {};
@@ -84,12 +84,19 @@ class LinkHook final : public Hook {
     ::unlink(path.c_str());
     const int error = -bpf_obj_pin(link_.get(), path.c_str());
     if (error != 0) return Status::from_errno(error, "pin", path);
-    if (!pin_path_.empty() && pin_path_ != path) ::unlink(pin_path_.c_str());
+    if (pin_path_ != path && pinned()) ::unlink(pin_path_.c_str());
     pin_path_ = path;
     return {};
   }
 
-  bool pinned() const override { return ::access(pin_path_.c_str(), F_OK) == 0; }
+  // Another link may have taken the name over.
+  bool pinned() const override {
+    const Fd there(pin_path_.empty() ? -1 : bpf_obj_get(pin_path_.c_str()));
+    if (!there.valid()) return false;
+    const Result<bpf_link_info> found = link_info(there.get(), label());
+    const Result<bpf_link_info> own = link_info(link_.get(), label());
+    return found && own && found->id == own->id;
+  }
 
  private:
   const Fd link_;
