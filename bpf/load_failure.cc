@@ -64,7 +64,7 @@ std::string_view refused_program(std::string_view log) {
   return last_between(log, "prog '", "': BPF program load failed");
 }
 
-Status explain_load_failure(int error, std::string_view log) {
+Status explain_load_failure(int error, std::string_view log, std::string_view otherwise) {
   const std::string reason = Status::from_errno(error, "", "").detail();
   const StatusCode code = error == EPERM ? StatusCode::kPermission : StatusCode::kUnsupported;
   const std::string_view permission =
@@ -76,9 +76,7 @@ Status explain_load_failure(int error, std::string_view log) {
     return Status::error(
         code, "load eBPF program", program,
         fmt::format("the kernel refuses it: {}{}{}; {}", reason, words.empty() ? "" : ": ", words,
-                    !permission.empty() ? permission
-                                        : "choose --proxy-mode=nftables, and report this line "
-                                          "with the kernel's version"));
+                    permission.empty() ? otherwise : permission));
   }
   if (const std::string_view name = last_between(log, "map '", "': failed to create");
       !name.empty()) {

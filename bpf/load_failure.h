@@ -10,8 +10,9 @@
 
 namespace fairlead::bpf {
 
-// Names the program or map, the kernel's reason and what to do. `error` is positive.
-Status explain_load_failure(int error, std::string_view libbpf_log);
+// Names the program or map, the kernel's reason and what to do, which is `otherwise` where a
+// program was refused for what it is. `error` is positive.
+Status explain_load_failure(int error, std::string_view libbpf_log, std::string_view otherwise);
 
 // The program that the kernel refused; empty when it was something else.
 std::string_view refused_program(std::string_view libbpf_log);

@@ -96,10 +96,14 @@ Result<Skeleton> try_load(const Sizes& sizes, const std::string& map_directory, 
   const int error = -fairlead_bpf__load(skeleton.get());
   if (error != 0) {
     const std::string_view name = refused_program(log.text());
+    std::string_view otherwise =
+        "choose --proxy-mode=nftables, and report this line with the kernel's version";
     for (const Optional& row : kOptional) {
-      if (name == to_string(row.program)) *refused = row.program;
+      if (name != to_string(row.program)) continue;
+      *refused = row.program;
+      otherwise = feature_rows()[static_cast<size_t>(row.feature)].answer;
     }
-    return explain_load_failure(error, log.text());
+    return explain_load_failure(error, log.text(), otherwise);
   }
   if (!map_directory.empty()) RETURN_IF_ERROR(pinned.commit(object));
   return skeleton;
@@ -144,7 +148,7 @@ Result<std::unique_ptr<Object>> Object::load(const Sizes& sizes, const std::stri
     }
     const auto index = static_cast<size_t>(refused);
     if (index == kProgramCount || off[index]) return loaded.status();
-    LOG_WARNING("the mode goes on without: {}", loaded.status().message());
+    LOG_WARNING("{}", loaded.status().message());
     off[index] = true;
   }
   bpf_object* object = state->skeleton->obj;

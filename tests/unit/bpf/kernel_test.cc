@@ -125,11 +125,11 @@ TEST(LoadFailureTest, NamesWhatWasRefusedAndWhatToDo) {
     const char* line;
   };
   for (const Case& c : {
-           Case{EACCES, kVerifierRefusal, StatusCode::kUnsupported,
-                "load eBPF program fl_ingress: the kernel refuses it: Permission denied: 6: (85) "
-                "call bpf_map_lookup_elem#1    ; R0=map_value_or_null(id=1,map=m,ks=4,vs=4) | 7: "
-                "(61) r0 = *(u32 *)(r0 +0) | R0 invalid mem access 'map_value_or_null'; choose "
-                "--proxy-mode=nftables, and report this line with the kernel's version"},
+           Case{
+               EACCES, kVerifierRefusal, StatusCode::kUnsupported,
+               "load eBPF program fl_ingress: the kernel refuses it: Permission denied: 6: (85) "
+               "call bpf_map_lookup_elem#1    ; R0=map_value_or_null(id=1,map=m,ks=4,vs=4) | 7: "
+               "(61) r0 = *(u32 *)(r0 +0) | R0 invalid mem access 'map_value_or_null'; do without"},
            Case{ENOMEM, kMapRefusal, StatusCode::kExhausted,
                 "create eBPF map fl_flows: Cannot allocate memory; lower --ebpf-max-flows, or give "
                 "the node more memory"},
@@ -142,7 +142,7 @@ TEST(LoadFailureTest, NamesWhatWasRefusedAndWhatToDo) {
            Case{EINVAL, "libbpf: prog '", StatusCode::kUnsupported,
                 "load the eBPF programs: Invalid argument: prog '"},
        }) {
-    const Status status = explain_load_failure(c.error, c.log);
+    const Status status = explain_load_failure(c.error, c.log, "do without");
     EXPECT_EQ(status.message(), c.line);
     EXPECT_EQ(status.code(), c.code) << status.message();
   }
