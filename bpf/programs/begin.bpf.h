@@ -19,6 +19,9 @@ struct fl_path {
   struct fl_addr destination;
   __be16 source_port;
   __be16 destination_port;
+  // XDP alone: the way out, once it is known.
+  __u32 device;
+  __u8 stations[12];  // destination and source of the Ethernet header
 };
 
 FL_INLINE int drop(__u32 counter) {
@@ -64,24 +67,44 @@ FL_INLINE long look_up_route(void* ctx, const struct fl_packet* packet,
   return bpf_fib_lookup(ctx, route, sizeof(*route), 0);
 }
 
-// The address to masquerade with towards `endpoint`: its device's, else the node's.
-static __noinline bool masquerade_source(void* ctx, const struct fl_packet* packet,
-                                         const struct fl_addr* endpoint, struct fl_addr* source) {
-  const struct fl_config* settings = configuration();
-  if (!settings) return false;
-  const bool v4 = packet->family == 4;
+// XDP: can the packet leave for `destination` right here? Fills in the way out if so. Not without a
+// neighbour, not where it would not fit, and only by devices that take packets from XDP.
+static __noinline bool reach_from_xdp(void* ctx, const struct fl_packet* packet,
+                                      const struct fl_addr* destination, struct fl_path* path) {
   struct bpf_fib_lookup route;
-  // Without a neighbour yet, and when the packet is too big, the device is known all the same.
-  const long found = look_up_route(ctx, packet, &packet->destination, endpoint, 0, &route);
-  if (found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH ||
-      found == BPF_FIB_LKUP_RET_FRAG_NEEDED) {
-    const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &route.ifindex);
-    if (device) {
-      *source = v4 ? device->source_v4 : device->source_v6;
-      if (!is_zero(source)) return true;
-    }
+  if (look_up_route(ctx, packet, &packet->destination, destination, packet->length, &route) !=
+      BPF_FIB_LKUP_RET_SUCCESS) {
+    return false;
   }
-  *source = v4 ? settings->source_v4 : settings->source_v6;
+  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &route.ifindex);
+  if (!device || !(device->flags & FL_DEVICE_XDP)) return false;
+  path->device = route.ifindex;
+  __builtin_memcpy(path->stations, route.dmac, 6);
+  __builtin_memcpy(path->stations + 6, route.smac, 6);
+  return true;
+}
+
+// The device that leads to `endpoint`; 0 when no route does.
+static __noinline __u32 device_towards(void* ctx, const struct fl_packet* packet,
+                                       const struct fl_addr* endpoint) {
+  struct bpf_fib_lookup route;
+  const long found = look_up_route(ctx, packet, &packet->destination, endpoint, 0, &route);
+  // Without a neighbour yet, and when the packet is too big, the device is known all the same.
+  return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH ||
+                 found == BPF_FIB_LKUP_RET_FRAG_NEEDED
+             ? route.ifindex
+             : 0;
+}
+
+// The address to masquerade with: that of the device towards the endpoint, else the node's.
+FL_INLINE bool masquerade_source(const struct fl_config* settings, __u8 family, __u32 towards,
+                                 struct fl_addr* source) {
+  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &towards);
+  if (device) {
+    *source = family == 4 ? device->source_v4 : device->source_v6;
+    if (!is_zero(source)) return true;
+  }
+  *source = family == 4 ? settings->source_v4 : settings->source_v6;
   return !is_zero(source);
 }
 
@@ -281,7 +304,12 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   const struct fl_endpoint* endpoint = selection.endpoint;
   const __u32 zero = 0;
   struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
-  if (!endpoint || !beginning) return FL_VERDICT_PASS;  // cannot be; the verifier wants to hear it
+  const struct fl_config* settings = configuration();
+  // Cannot be, but the verifier wants to hear it.
+  if (!endpoint || !beginning || !settings) return FL_VERDICT_PASS;
+  if (place == FL_AT_XDP && !reach_from_xdp(ctx, packet, &endpoint->address, path)) {
+    return FL_VERDICT_PASS;
+  }
 
   struct fl_flow_key* key = &beginning->key;
   struct fl_flow* flow = &beginning->flow;
@@ -301,8 +329,12 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   const bool masquerade =
       (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&
       !is_node_address(&flow->endpoint);
-  if (masquerade && !masquerade_source(ctx, packet, &flow->endpoint, &flow->source)) {
-    return drop(FL_DROP_no_source_address);
+  if (masquerade) {
+    const __u32 towards =
+        path->device ? path->device : device_towards(ctx, packet, &flow->endpoint);
+    if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
+      return drop(FL_DROP_no_source_address);
+    }
   }
   if (!claim_slot(ctx, packet, beginning, masquerade)) return FL_VERDICT_DROP;
   return enter_flow(key, flow, path);

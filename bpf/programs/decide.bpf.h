@@ -137,5 +137,6 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
   struct fl_return* slot =
       find_return(settings, &packet->source, packet->source_port, &packet->destination,
                   packet->destination_port, packet->protocol);
-  return slot ? answer(settings, packet, slot, path) : unserved(packet);
+  if (slot) return answer(settings, packet, slot, path);
+  return place == FL_AT_XDP ? FL_VERDICT_PASS : unserved(packet);
 }

@@ -1,1 +1,104 @@
+// The packet path at the driver: what leaves the node again by a device that takes packets from XDP,
+// in the cases that make up the traffic. Everything else goes on to tc as it came: what is for this
+// node or its pods, fragments, ICMP, refusals, and what lacks a neighbour or does not fit.
 #pragma once
+
+FL_INLINE void rewrite_ethernet(struct ethhdr* ethernet, const struct fl_path* path) {
+  __builtin_memcpy(ethernet, path->stations, sizeof(path->stations));
+}
+
+FL_INLINE bool rewrite_transport_xdp(void* data, void* data_end, const struct fl_packet* packet,
+                                     const struct fl_path* path, __u32 addresses) {
+  __u32 offset = packet->transport;
+  barrier_var(offset);
+  if (offset > FL_LONGEST_HEADERS) return false;
+  void* header = data + offset;
+  const __u32 before = packet->source_port | (__u32)packet->destination_port << 16;
+  const __u32 after = path->source_port | (__u32)path->destination_port << 16;
+  const __u64 change = (__u64)addresses + difference(before, after);
+  if (packet->protocol == IPPROTO_TCP) {
+    struct tcphdr* tcp = header;
+    if ((void*)(tcp + 1) > data_end) return false;
+    tcp->check = ~fold_to_16(fold_to_32((__u16)~tcp->check + change));
+  } else if (packet->protocol == IPPROTO_UDP) {
+    struct udphdr* udp = header;
+    if ((void*)(udp + 1) > data_end) return false;
+    if (udp->check != 0) {
+      const __u16 sum = ~fold_to_16(fold_to_32((__u16)~udp->check + change));
+      udp->check = sum ? sum : 0xffff;
+    }
+  } else {
+    __u32* sctp = header;
+    if ((void*)(sctp + 3) > data_end) return false;
+    const __u32 bytes = packet->length - (offset - packet->network);
+    if (before != after) sctp[2] = sctp_crc_change(sctp[2], before, after, bytes & 0xffff);
+  }
+  __be32* ports = header;
+  if ((void*)(ports + 1) > data_end) return false;
+  *ports = after;
+  return true;
+}
+
+FL_INLINE bool rewrite_xdp(void* data, void* data_end, const struct fl_packet* packet,
+                           const struct fl_path* path) {
+  const __u32 addresses = path_difference(packet, path);
+  struct ethhdr* ethernet = data;
+  if (packet->family == 4) {
+    struct iphdr* ip = data + FL_ETHERNET_HEADER;
+    if ((void*)(ip + 1) > data_end) return false;
+    ip->check = ipv4_checksum(packet, addresses, packet->hop_limit - 1);
+    ip->ttl = packet->hop_limit - 1;
+    ip->saddr = path->source.word[3];
+    ip->daddr = path->destination.word[3];
+  } else {
+    struct ipv6hdr* ip = data + FL_ETHERNET_HEADER;
+    if ((void*)(ip + 1) > data_end) return false;
+    ip->hop_limit = packet->hop_limit - 1;
+    __builtin_memcpy(&ip->saddr, &path->source, sizeof(path->source));
+    __builtin_memcpy(&ip->daddr, &path->destination, sizeof(path->destination));
+  }
+  rewrite_ethernet(ethernet, path);
+  return rewrite_transport_xdp(data, data_end, packet, path, addresses);
+}
+
+FL_INLINE bool for_this_station(void* data, void* data_end, const struct fl_path* path) {
+  const __u16* here = data;
+  if ((void*)(here + 3) > data_end) return false;
+  __u16 own[3];
+  __builtin_memcpy(own, path->stations + 6, sizeof(own));
+  return here[0] == own[0] && here[1] == own[1] && here[2] == own[2];
+}
+
+// The verdict about a flow's packet. By itself for the verifier's sake, like serve_flow().
+__noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet) {
+  if (!packet) return XDP_PASS;
+  struct fl_path path = {};
+  bool returned = false;
+  const int verdict = decide(xdp, packet, FL_AT_XDP, &path, &returned);
+  if (verdict == FL_VERDICT_DROP) return XDP_DROP;
+  if (verdict != FL_VERDICT_SEND) return XDP_PASS;
+  if (path.device == 0 && !reach_from_xdp(xdp, packet, &path.destination, &path)) return XDP_PASS;
+  // Read once, by volatile: clang would else keep an address inside the context, which is refused.
+  void* data = (void*)(long)*(volatile __u32*)&xdp->data;
+  void* data_end = (void*)(long)*(volatile __u32*)&xdp->data_end;
+  const bool same = path.device == packet->device;
+  // A frame for another station, seen in promiscuous mode, bears not the address that we send with.
+  if (same && !for_this_station(data, data_end, &path)) return XDP_PASS;
+  if (!rewrite_xdp(data, data_end, packet, &path)) {
+    count(FL_DROP_rewrite_failed);
+    return XDP_DROP;
+  }
+  count(FL_COUNT_xdp_forwarded);
+  count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
+  return same ? XDP_TX : (int)bpf_redirect(path.device, 0);
+}
+
+SEC("xdp") int fl_xdp(struct xdp_md* xdp) {
+  struct fl_packet packet;
+  parse_xdp(xdp, &packet);
+  if (packet.kind != FL_PACKET_FLOW || packet.first_fragment || packet.later_fragment ||
+      packet.hop_limit <= 1) {
+    return XDP_PASS;
+  }
+  return serve_flow_xdp(xdp, &packet);
+}
