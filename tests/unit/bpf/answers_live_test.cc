@@ -163,10 +163,11 @@ TEST_F(AnswersLive, RefusesTheNode) {
 
 // Nobody listens at the endpoint: its kernel says so to the masqueraded source.
 TEST_F(AnswersLive, AnEndpointsErrorReachesTheClient) {
+  const uint64_t before = datapath().counters()["icmp_errors_translated"];
   for (const std::string_view to : {"10.96.0.1:80", "[fd96::1]:80"}) {
     EXPECT_EQ(udp_error(*client_, to, 100), kRefused);
   }
-  EXPECT_EQ(datapath().counters()["icmp_errors_translated"], 2U);
+  EXPECT_EQ(datapath().counters()["icmp_errors_translated"] - before, 2U);
 }
 
 TEST_F(AnswersLive, TheClientLearnsTheWaysMtu) {

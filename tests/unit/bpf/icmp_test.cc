@@ -184,6 +184,23 @@ TEST_F(IcmpErrors, DatagramsWithoutAChecksumStayWithout) {
                   .ttl(63));
 }
 
+// A sum of zero is written as its other form: zero would say that there is none.
+TEST_F(IcmpErrors, AChecksumThatComesOutAsZero) {
+  const ErrorScene& scene = kErrorScenes[1];
+  begin(scene, 17);
+  Packet sent;
+  for (unsigned fill = 0; fill < 0x10000; ++fill) {
+    const std::string text = {static_cast<char>(fill >> 8), static_cast<char>(fill)};
+    sent = udp(scene.client, scene.address).payload(text);
+    if (sent.bytes()[40] == 0xff && sent.bytes()[41] == 0xff) break;
+  }
+  ASSERT_EQ(sent.bytes()[40], 0xff);
+  const Packet forwarded = run(sent).packet;
+  expect_told(
+      icmp(host_of(scene.endpoint), host_of(seen_.source), 3, 3).quote(forwarded),
+      icmp(host_of(scene.address), host_of(scene.client), 3, 3).quote(one_hop_later(sent)).ttl(63));
+}
+
 TEST_F(IcmpErrors, OptionsInEitherHeader) {
   const ErrorScene& scene = kErrorScenes[1];
   begin(scene, 17);
@@ -253,7 +270,11 @@ TEST_F(IcmpErrors, AboutWhatCannotBeReadPass) {
   expect_pass(about(PacketBuilder(same).version(6)));
   expect_pass(about(PacketBuilder(same).ihl(4)));
   expect_pass(about(PacketBuilder(same).ihl(15), 60));
-  expect_pass(about(PacketBuilder(same).fragment(8, 16)));
+  // A later fragment, even with the flow's ports where the first one has them.
+  const uint16_t port = seen_.source.port;
+  const std::string ports = {static_cast<char>(port >> 8), static_cast<char>(port), 0x1f,
+                             static_cast<char>(0x90)};
+  expect_pass(about(PacketBuilder(same).payload(ports + "and more").fragment(8, 12)));
   // The bytes are in the frame, but behind the end of the packet.
   expect_pass(about(forwarded_).ip_length(20 + 8 + 27));
 
