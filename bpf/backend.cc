@@ -18,6 +18,7 @@
 #include "bpf/layout.h"
 #include "bpf/node_maps.h"
 #include "bpf/object.h"
+#include "bpf/pinned_maps.h"
 #include "bpf/pins.h"
 #include "bpf/system.h"
 #include "bpf/tables.h"
@@ -77,6 +78,7 @@ class EbpfBackend final : public dataplane::Backend {
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
   Result<uint64_t> follow_devices();
+  std::array<int, kMapCount> map_descriptors() const;
   void count_packets(std::vector<dataplane::Counter>& result) const;
 
   const Options options_;
@@ -213,11 +215,11 @@ Result<AuditReport> EbpfBackend::audit() {
     if (!repaired) return repaired.status();
     report.repaired += *repaired;
   }
-  const bool hooks_lost = report.repaired > 0;
-  const Result<uint64_t> served = serve();
-  if (!served) return served.status();
+  const Result<uint64_t> wrong = put_node();
+  if (!wrong) return wrong.status();
   report.checked += node_maps_->size();
-  if (!hooks_lost) report.repaired += *served;  // else they are counted already
+  report.repaired += *wrong;
+  RETURN_IF_ERROR(serve().status());  // devices whose places were lost, or refused last time
   const Result<AuditReport> tables = tables_->audit();
   if (!tables) return tables;
   report.checked += tables->checked;
@@ -225,6 +227,12 @@ Result<AuditReport> EbpfBackend::audit() {
   report.needs_complete = tables->needs_complete;
   next_map_audit_ = steady_clock::now() + kMapAuditPeriod;
   return report;
+}
+
+std::array<int, kMapCount> EbpfBackend::map_descriptors() const {
+  std::array<int, kMapCount> descriptors = {};
+  for (size_t i = 0; i < kMapCount; ++i) descriptors[i] = object_->fd(static_cast<Map>(i));
+  return descriptors;
 }
 
 void EbpfBackend::count_packets(std::vector<dataplane::Counter>& result) const {

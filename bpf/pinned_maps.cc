@@ -174,8 +174,10 @@ Status PinnedMaps::carry(const MapRow& row, int from, int to) {
   return row.carry == Carry::kIndexes ? copy_array(source, target) : copy_elements(source, target);
 }
 
-Status PinnedMaps::replace(const MapRow& row, int fd) {
-  const std::string at = path(row.map);
+namespace {
+
+// Makes `fd` the map that is pinned at `at`, by one rename.
+Status pin_over(const std::string& at, int fd) {
   const std::string unfinished = at + std::string(kUnfinished);
   const int error = -bpf_obj_pin(fd, unfinished.c_str());
   if (error != 0) return Status::from_errno(error, "pin", unfinished);
@@ -183,6 +185,20 @@ Status PinnedMaps::replace(const MapRow& row, int fd) {
   if (::lstat(at.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) RETURN_IF_ERROR(remove_tree(at));
   if (::rename(unfinished.c_str(), at.c_str()) != 0) return Status::from_errno(errno, "pin", at);
   return {};
+}
+
+Result<uint32_t> map_id(int fd, const std::string& path) {
+  bpf_map_info info = {};
+  uint32_t length = sizeof info;
+  const int error = -bpf_obj_get_info_by_fd(fd, &info, &length);
+  if (error != 0) return Status::from_errno(error, "look at", path);
+  return info.id;
+}
+
+}  // namespace
+
+Status PinnedMaps::replace(const MapRow& row, int fd) {
+  return pin_over(path(row.map), fd);
 }
 
 Status PinnedMaps::commit(bpf_object* object) {
@@ -202,6 +218,25 @@ Status PinnedMaps::commit(bpf_object* object) {
   for (const Map map : kPinnedFirst) RETURN_IF_ERROR(settle(map));
   for (const MapRow& row : kMapRows) RETURN_IF_ERROR(settle(row.map));
   return {};
+}
+
+Result<uint64_t> restore_pins(const std::string& directory,
+                              const std::array<int, kMapCount>& maps) {
+  uint64_t restored = 0;
+  for (const MapRow& row : kMapRows) {
+    const std::string path = directory + "/" + std::string(row.name);
+    const int fd = maps[static_cast<size_t>(row.map)];
+    uint32_t own = 0;
+    ASSIGN_OR_RETURN(own, map_id(fd, path));
+    const Result<Fd> there = open_pinned_map(path);
+    const Result<uint32_t> pinned = there ? map_id(there->get(), path) : there.status();
+    if (pinned && *pinned == own) continue;
+    LOG_WARNING("somebody unpinned {}", row.name);
+    RETURN_IF_ERROR(make_directories(directory));
+    RETURN_IF_ERROR(pin_over(path, fd));
+    ++restored;
+  }
+  return restored;
 }
 
 }  // namespace fairlead::bpf

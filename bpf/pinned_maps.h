@@ -50,4 +50,8 @@ class PinnedMaps {
   std::array<Pin, kMapCount> pins_;
 };
 
+// Pins again what somebody unpinned, or put something else in the place of. `maps`: descriptors by
+// Map. The number of pins that were set right.
+Result<uint64_t> restore_pins(const std::string& directory, const std::array<int, kMapCount>& maps);
+
 }  // namespace fairlead::bpf
