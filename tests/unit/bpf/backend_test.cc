@@ -1,0 +1,309 @@
+// The whole backend on a real kernel, with Fairlead's own programs, in a network namespace of its
+// own: what it installs, adopts, repairs and removes. Traffic is the business of tests/e2e.
+#include "bpf/backend.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <optional>
+
+#include "bpf/node_maps.h"
+#include "bpf/system.h"
+#include "bpf/tables.h"
+#include "dataplane/compile.h"
+#include "tests/unit/bpf/attach_fixture.h"
+
+namespace fairlead::bpf::testing {
+namespace {
+
+using dataplane::Ack;
+using dataplane::Address;
+using dataplane::Backend;
+using dataplane::Delta;
+using dataplane::Family;
+using dataplane::NodeRules;
+using dataplane::Prefix;
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+NodeRules rules() {
+  NodeRules rules;
+  rules.families = {Family::kIPv4, Family::kIPv6};
+  rules.detector.pod_prefixes = {*Prefix::parse("10.1.0.0/16")};
+  rules.service_prefixes = {*Prefix::parse("10.96.0.0/12")};
+  rules.node_ports_on_all_addresses = {true, true};
+  return rules;
+}
+
+// A service with one cluster IP and one endpoint.
+dataplane::EntryPointer entry(int n) {
+  auto entry = std::make_shared<dataplane::ForwardingEntry>();
+  entry->key.service = {"default", fmt::format("svc{}", n)};
+  dataplane::Frontend frontend;
+  frontend.address = {*Address::parse(fmt::format("10.96.0.{}", n)), 80};
+  entry->frontends = {frontend};
+  entry->cluster.targets = {{{*Address::parse(fmt::format("10.1.0.{}", n)), 8080}, true}};
+  return entry;
+}
+
+Delta complete(std::vector<dataplane::EntryPointer> entries) {
+  Delta delta;
+  delta.generation = 1;
+  delta.complete = true;
+  delta.upserted = std::move(entries);
+  return delta;
+}
+
+class BackendTest : public AttachTest {
+ protected:
+  void SetUp() override {
+    AttachTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    if (const Status ready = probe(); !ready) GTEST_SKIP() << ready.message();
+    cable("one", "two");
+    ip("addr add 192.0.2.1/24 dev one");
+  }
+
+  std::unique_ptr<Backend> create() {
+    Options options;
+    options.cgroup = cgroup();
+    options.devices = devices;
+    options.xdp = xdp;
+    options.sizes = {1024, 256, 1024, 8192, 256, 1024, 1024, 1, 1024, 256};
+    return *create_backend(options);
+  }
+  std::unique_ptr<Backend> started() {
+    auto backend = create();
+    const Status status = backend->start(rules());
+    EXPECT_TRUE(status.ok()) << status.message();
+    return backend;
+  }
+  static void apply(Backend& backend, const Delta& delta) {
+    const Result<Ack> ack = backend.apply(delta);
+    ASSERT_TRUE(ack.ok()) << ack.status().message();
+    EXPECT_TRUE(ack->refused.empty());
+  }
+  static std::optional<double> counter(Backend& backend, std::string_view name) {
+    for (const dataplane::Counter& each : backend.counters()) {
+      if (each.name == name) return each.value;
+    }
+    return std::nullopt;
+  }
+
+  template <typename Value, typename Key>
+  static std::optional<Value> held(const std::string& map, const Key& key) {
+    const Fd fd(bpf_obj_get(fmt::format("{}/v1/maps/{}", kPinPath, map).c_str()));
+    Value value;
+    if (bpf_map_lookup_elem(fd.get(), &key, &value) != 0) return std::nullopt;
+    return value;
+  }
+  static std::optional<fl_device> device(const std::string& name) {
+    return held<fl_device>("fl_devices", index(name));
+  }
+  static std::optional<fl_node_address> address(const std::string& text) {
+    return held<fl_node_address>("fl_node_addresses", to_wire(*Address::parse(text)));
+  }
+  static fl_config config() {
+    return held<fl_config>("fl_config", uint32_t{0}).value_or(fl_config{});
+  }
+  static std::string pin(const std::string& program, const std::string& of) {
+    return fmt::format("{}-{}", program, index(of));
+  }
+
+  std::vector<std::string> devices;
+  XdpChoice xdp = XdpChoice::kAuto;
+};
+
+TEST_F(BackendTest, AStartTellsTheProgramsOfTheNode) {
+  const auto backend = started();
+  EXPECT_NE(link_id("fl_connect4"), 0U);
+  EXPECT_NE(link_id(pin("fl_ingress", "one")), 0U);
+  EXPECT_EQ(from_wire(config().source_v4), *Address::parse("192.0.2.1"));
+  EXPECT_EQ(config().host_netns_cookie, *netns_cookie());
+  EXPECT_EQ(config().return_classes, 1U);
+  EXPECT_EQ(config().snat_first, 10000);
+  EXPECT_EQ(config().udp_stream_seconds, 180U);
+  EXPECT_GE(config().cpus, 1U);
+  EXPECT_EQ(config().has_detector[0], 1);
+  ASSERT_TRUE(device("one"));
+  EXPECT_EQ(from_wire(device("one")->source_v4), *Address::parse("192.0.2.1"));
+  ASSERT_TRUE(address("192.0.2.1"));
+  EXPECT_EQ(address("192.0.2.1")->flags, FL_NODE_ADDRESS_NODE_PORTS);
+  EXPECT_FALSE(address("127.0.0.1"));
+}
+
+TEST_F(BackendTest, ARestartKeepsLinksMapsAndEntries) {
+  auto first = started();
+  apply(*first, complete({entry(1), entry(2)}));
+  const auto names = pins();
+  const uint32_t connect = link_id("fl_connect4");
+  const uint32_t ingress = link_id(pin("fl_ingress", "one"));
+  const uint32_t program = program_id("fl_connect4");
+  first.reset();
+  EXPECT_EQ(pins(), names);
+  const auto second = started();
+  EXPECT_EQ(link_id("fl_connect4"), connect);
+  EXPECT_EQ(link_id(pin("fl_ingress", "one")), ingress);
+  EXPECT_NE(program_id("fl_connect4"), program);
+  const Result<Ack> ack = second->apply(complete({entry(1), entry(2)}));
+  ASSERT_TRUE(ack.ok());
+  EXPECT_EQ(ack->operations, 0U);
+  EXPECT_EQ(pins(), names);
+}
+
+TEST_F(BackendTest, DevicesThatComeAndGoAreFollowed) {
+  const auto backend = started();
+  EXPECT_FALSE(backend->disturbed());
+  cable("three", "four");
+  ip("addr add 198.51.100.1/24 dev three");
+  const uint32_t three = index("three");
+  backend->disturbed();
+  EXPECT_NE(link_id(pin("fl_ingress", "three")), 0U);
+  EXPECT_TRUE(device("three"));
+  EXPECT_TRUE(address("198.51.100.1"));
+  ip("link set four name five");
+  ip("link del three");
+  backend->disturbed();
+  EXPECT_FALSE(held<fl_device>("fl_devices", three));
+  EXPECT_FALSE(address("198.51.100.1"));
+  EXPECT_THAT(pins(), Not(Contains(HasSubstr(fmt::format("-{}", three)))));
+  EXPECT_FALSE(backend->disturbed());
+}
+
+TEST_F(BackendTest, ADeltaServesDevicesThatCame) {
+  const auto backend = started();
+  cable("three", "four");
+  apply(*backend, complete({entry(1)}));
+  EXPECT_NE(link_id(pin("fl_egress", "four")), 0U);
+}
+
+TEST_F(BackendTest, ARenamedDeviceIsServedByItsNewName) {
+  devices = {"wan+"};
+  const auto backend = started();
+  EXPECT_FALSE(device("one"));
+  ip("link set one down");
+  ip("link set one name wan0 up");
+  backend->disturbed();
+  EXPECT_TRUE(device("wan0"));
+  EXPECT_NE(link_id(pin("fl_ingress", "wan0")), 0U);
+  ip("link set wan0 down");
+  ip("link set wan0 name one up");
+  backend->disturbed();
+  EXPECT_FALSE(device("one"));
+  EXPECT_EQ(link_id(pin("fl_ingress", "one")), 0U);
+}
+
+TEST_F(BackendTest, GenericXdpOnAVethIsToldToThePrograms) {
+  xdp = XdpChoice::kGeneric;
+  const auto backend = started();
+  EXPECT_NE(link_id(pin("fl_xdp", "one") + "-generic"), 0U);
+  EXPECT_EQ(device("one")->flags, FL_DEVICE_XDP);
+}
+
+TEST_F(BackendTest, OtherRulesChangeTheNodesMaps) {
+  const auto backend = started();
+  Delta delta = complete({entry(1)});
+  NodeRules changed = rules();
+  changed.node_ports_on_all_addresses = {};
+  changed.detector = {{}, "", "on"};
+  delta.node = std::make_shared<const NodeRules>(changed);
+  apply(*backend, delta);
+  EXPECT_EQ(address("192.0.2.1")->flags, 0U);
+  EXPECT_EQ(device("one")->flags, FL_DEVICE_PODS);
+  EXPECT_EQ(device("two")->flags, 0U);
+  EXPECT_EQ(config().has_detector[1], 1);
+}
+
+TEST_F(BackendTest, WhatSomebodyDestroyedIsRepaired) {
+  const auto backend = started();
+  apply(*backend, complete({entry(1)}));
+  ASSERT_FALSE(backend->disturbed());
+  const std::string directory = std::string(kPinPath) + "/v1";
+  const Fd link(bpf_obj_get((directory + "/links/" + pin("fl_ingress", "one")).c_str()));
+  ASSERT_EQ(bpf_link_detach(link.get()), 0);
+  const Fd map(bpf_obj_get((directory + "/maps/fl_node_addresses").c_str()));
+  const fl_addr own = to_wire(*Address::parse("192.0.2.1"));
+  ASSERT_EQ(bpf_map_delete_elem(map.get(), &own), 0);
+  const fl_addr foreign = to_wire(*Address::parse("203.0.113.9"));
+  const fl_node_address value{};
+  ASSERT_EQ(bpf_map_update_elem(map.get(), &foreign, &value, BPF_ANY), 0);
+  EXPECT_TRUE(backend->disturbed());
+  const auto report = backend->audit();
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->repaired, 3U);
+  EXPECT_TRUE(address("192.0.2.1"));
+  EXPECT_FALSE(address("203.0.113.9"));
+  EXPECT_NE(link_id(pin("fl_ingress", "one")), 0U);
+  EXPECT_FALSE(backend->disturbed());
+  EXPECT_EQ(backend->audit()->repaired, 0U);
+}
+
+TEST_F(BackendTest, SourceRangesOfEntriesAreLeftAlone) {
+  const auto backend = started();
+  auto limited = std::make_shared<dataplane::ForwardingEntry>(*entry(1));
+  limited->frontends[0].source_ranges_apply = true;
+  limited->source_ranges = {*Prefix::parse("192.0.2.0/24")};
+  apply(*backend, complete({limited}));
+  EXPECT_EQ(backend->audit()->repaired, 0U);
+}
+
+TEST_F(BackendTest, EveryCounterIsTold) {
+  const auto backend = started();
+  apply(*backend, complete({entry(1), entry(2)}));
+  EXPECT_EQ(counter(*backend, "forwarded_total"), 0);
+  EXPECT_EQ(counter(*backend, "drop_no_route_total"), 0);
+  EXPECT_EQ(counter(*backend, "map_frontends_limit"), 1024);
+  EXPECT_GE(counter(*backend, "map_frontends_used"), 2);
+  EXPECT_GT(counter(*backend, "verified_instructions_ingress"), 0);
+  EXPECT_EQ(counter(*backend, "attached_programs"), 8 + 4);
+  std::vector<std::string> names;
+  for (const dataplane::Counter& each : backend->counters()) names.push_back(each.name);
+  std::sort(names.begin(), names.end());
+  EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
+}
+
+TEST_F(BackendTest, AnotherLayoutServesUntilTheFirstSync) {
+  started();
+  const uint32_t link = link_id("fl_connect4");
+  const uint32_t before = program_id("fl_connect4");
+  const std::string root(kPinPath);
+  ASSERT_EQ(::rename((root + "/v1").c_str(), (root + "/v0").c_str()), 0);
+  const auto backend = started();
+  EXPECT_EQ(shell("ls " + root), "v0\nv1\n");
+  EXPECT_EQ(link_id("fl_connect4"), 0U);
+  apply(*backend, complete({entry(1)}));
+  EXPECT_EQ(link_id("fl_connect4"), link);
+  EXPECT_NE(program_id("fl_connect4"), before);
+  EXPECT_EQ(shell("ls " + root), "v1\n");
+}
+
+TEST_F(BackendTest, RemovingLeavesNothing) {
+  xdp = XdpChoice::kGeneric;
+  {
+    const auto backend = started();
+    apply(*backend, complete({entry(1)}));
+    const Status removed = backend->remove_all();
+    EXPECT_TRUE(removed.ok()) << removed.message();
+  }
+  EXPECT_EQ(shell("bpftool cgroup show " + cgroup()), "");
+  EXPECT_THAT(shell("ip link"), Not(HasSubstr("xdp")));
+  EXPECT_THAT(shell("tc qdisc show"), Not(HasSubstr("clsact")));
+  EXPECT_NE(::access(std::string(kPinPath).c_str(), F_OK), 0);
+  EXPECT_EQ(shell("mountpoint -q /sys/fs/bpf"), "");
+}
+
+TEST_F(BackendTest, RemovingNeedsNoStart) {
+  EXPECT_TRUE(create()->remove_all().ok());
+  started();
+  EXPECT_NE(link_id("fl_connect4"), 0U);
+  EXPECT_TRUE(create()->remove_all().ok());
+  EXPECT_NE(::access(std::string(kPinPath).c_str(), F_OK), 0);
+  EXPECT_EQ(shell("bpftool cgroup show " + cgroup()), "");
+}
+
+}  // namespace
+}  // namespace fairlead::bpf::testing
