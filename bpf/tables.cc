@@ -21,6 +21,14 @@ constexpr size_t kRound = 2048;
 // So much given up that waiting for readers is worth its milliseconds although nobody needs room.
 constexpr size_t kManyLeaving = 4096;
 
+// Keys of `stale` that are not in `known`. (An empty table may be slow to walk.)
+size_t count_others(const auto& stale, const auto& known) {
+  size_t count = 0;
+  if (stale.empty()) return count;
+  for (const auto& key : stale) count += known.contains(key) ? 0 : 1;
+  return count;
+}
+
 }  // namespace
 
 Tables::Tables(TableMaps& maps) : state_(std::make_unique<State>(maps)) {}
@@ -79,38 +87,43 @@ std::vector<Use> Tables::State::uses() const {
   };
 }
 
-// Which keys pass from one entry to another in this delta: they are overwritten, never missing.
-void Tables::State::note_moves(const Delta& delta) {
-  released.clear();
-  moved.clear();
-  const auto release = [&](const Record* record, const ForwardingEntry* after) {
+// Which keys pass from one entry to another: they are overwritten, never missing.
+void Tables::State::note_moves(std::span<const Change> upserts, std::span<const Change> removals) {
+  released = {};
+  moved = {};
+  const auto release = [&](const Change& change) {
+    const Record* const record = find(*change.key);
     if (record == nullptr) return;
+    const ForwardingEntry* const after = change.entry.get();
+    if (after != nullptr && after->frontends == record->entry->frontends) return;
     for (const dataplane::Frontend& frontend : record->entry->frontends) {
       const fl_frontend_key key = frontend_key(frontend, record->entry->key.protocol);
       if (after == nullptr || !has_frontend(*after, key)) released.insert(key);
     }
   };
-  for (const EntryPointer& entry : delta.upserted) {
-    const Record* const record = find(entry->key);
-    if (record != nullptr && record->entry->frontends != entry->frontends) {
-      release(record, entry.get());
-    }
-  }
-  for (const EntryKey& key : delta.removed) release(find(key), nullptr);
-  if (delta.complete && !by_key.empty()) {
-    boost::unordered_flat_set<EntryKey, dataplane::EntryKeyHash> wanted;
-    for (const EntryPointer& entry : delta.upserted) wanted.insert(entry->key);
-    for (const uint32_t index : by_key) {
-      if (!wanted.contains(records[index].entry->key)) release(&records[index], nullptr);
-    }
-  }
+  for (const Change& change : upserts) release(change);
+  for (const Change& change : removals) release(change);
   if (released.empty()) return;
-  for (const EntryPointer& entry : delta.upserted) {
-    for (const dataplane::Frontend& frontend : entry->frontends) {
-      const fl_frontend_key key = frontend_key(frontend, entry->key.protocol);
+  for (const Change& change : upserts) {
+    for (const dataplane::Frontend& frontend : change.entry->frontends) {
+      const fl_frontend_key key = frontend_key(frontend, change.key->protocol);
       if (released.contains(key)) moved.insert(key);
     }
   }
+}
+
+// The known entries that a complete delta does not name.
+std::vector<EntryPointer> Tables::State::unwanted(std::span<const EntryPointer> upserted) const {
+  std::vector<bool> wanted(records.size());
+  for (const EntryPointer& entry : upserted) {
+    const auto known = by_key.find(entry->key);
+    if (known != by_key.end()) wanted[*known] = true;
+  }
+  std::vector<EntryPointer> rest;
+  for (const uint32_t index : by_key) {
+    if (!wanted[index]) rest.push_back(records[index].entry);
+  }
+  return rest;
 }
 
 Result<Ack> Tables::State::apply(const Delta& delta) {
@@ -118,42 +131,34 @@ Result<Ack> Tables::State::apply(const Delta& delta) {
   Ack ack;
   ack.generation = delta.generation;
   settle();
-  note_moves(delta);
 
-  std::vector<Postponed> exhausted;
-  std::vector<Change> changes;
-  changes.reserve(delta.upserted.size());
-  for (const EntryPointer& entry : delta.upserted) changes.push_back({&entry->key, entry});
-  run(changes, ack.refused, exhausted);
-
+  std::vector<Change> upserts;
+  upserts.reserve(delta.upserted.size());
+  for (const EntryPointer& entry : delta.upserted) upserts.push_back({&entry->key, entry});
   std::vector<Change> removals;
   for (const EntryKey& key : delta.removed) removals.push_back({&key, nullptr});
-  std::vector<EntryPointer> kept_alive;  // whose keys `removals` points to
-  if (delta.complete) {
-    std::vector<bool> wanted(records.size());
-    for (const EntryPointer& entry : delta.upserted) {
-      const auto known = by_key.find(entry->key);
-      if (known != by_key.end()) wanted[*known] = true;
-    }
-    for (const uint32_t index : by_key) {
-      if (!wanted[index]) kept_alive.push_back(records[index].entry);
-    }
-    for (const EntryPointer& entry : kept_alive) removals.push_back({&entry->key, nullptr});
-  }
-  run(removals, ack.refused, exhausted);
+  std::vector<EntryPointer> rest;  // holds the keys that `removals` points to
+  if (delta.complete) rest = unwanted(delta.upserted);
+  for (const EntryPointer& entry : rest) removals.push_back({&entry->key, nullptr});
+
+  std::vector<Postponed> postponed;
+  note_moves(upserts, removals);
+  run(upserts, ack.refused, postponed);
   remove_moved();
+  run(removals, ack.refused, postponed);
   if (delta.complete) sweep();
 
   bool waited = false;
-  if (!exhausted.empty()) {
+  if (!postponed.empty()) {
     // What the delta itself gave up may be room enough.
     waited = reclaim();
     std::vector<Change> again;
-    for (Postponed& postponed : exhausted) again.push_back(std::move(postponed.change));
-    exhausted.clear();
-    run(again, ack.refused, exhausted);
+    for (Postponed& change : postponed) again.push_back(std::move(change.change));
+    postponed.clear();
+    note_moves(again, {});
+    run(again, ack.refused, postponed);
     remove_moved();
-    for (const auto& [change, reason] : exhausted) ack.refused.push_back({*change.key, reason});
+    for (const auto& [change, reason] : postponed) ack.refused.push_back({*change.key, reason});
   }
   const size_t leaving = leaving_entries.size() + leaving_endpoints.size() + leaving_runs.size();
   if (!waited && leaving > kManyLeaving) reclaim();
@@ -162,7 +167,7 @@ Result<Ack> Tables::State::apply(const Delta& delta) {
 }
 
 void Tables::State::run(std::span<const Change> changes, std::vector<Refusal>& refused,
-                        std::vector<Postponed>& exhausted) {
+                        std::vector<Postponed>& postponed) {
   std::vector<Plan> plans;
   for (size_t begin = 0; begin < changes.size(); begin += kRound) {
     const size_t end = std::min(begin + kRound, changes.size());
@@ -171,11 +176,7 @@ void Tables::State::run(std::span<const Change> changes, std::vector<Refusal>& r
       Plan plan;
       plan.change = changes[i];
       if (Status prepared = prepare(plan); !prepared) {
-        if (prepared.code() == StatusCode::kExhausted) {
-          exhausted.push_back({changes[i], std::move(prepared)});
-        } else {
-          refused.push_back({*changes[i].key, std::move(prepared)});
-        }
+        postponed.push_back({changes[i], std::move(prepared)});
       } else if (plan.index != 0) {
         plans.push_back(std::move(plan));
       }
@@ -255,7 +256,8 @@ void Tables::State::collect_drops(Plan& plan) {
   }
 }
 
-// Keys that were to pass to an entry which could not take them.
+// Keys that were to pass to an entry which could not take them. Those of entries that are still to
+// be removed go with them.
 void Tables::State::remove_moved() {
   for (const fl_frontend_key& key : moved) {
     const auto known = frontends.find(key);

@@ -122,7 +122,7 @@ void Tables::State::adopt_endpoints() {
   }
 }
 
-// The index that most of the entry's frontends had; 0 when there is none.
+// The index that most of the entry's frontends had, for this entry alone; 0 when there is none.
 uint32_t Tables::State::claim(const ForwardingEntry& entry) {
   std::vector<std::pair<uint32_t, int>> votes;
   for (const dataplane::Frontend& frontend : entry.frontends) {
@@ -148,6 +148,7 @@ uint32_t Tables::State::claim(const ForwardingEntry& entry) {
     best = index;
     most = count;
   }
+  adopted.entries.erase(best);
   return best;
 }
 
@@ -217,8 +218,8 @@ void Tables::State::revive(uint32_t index, const EntryKey& key) {
   std::sort(entry->source_ranges.begin(), entry->source_ranges.end());
   for (const fl_addr& address : cluster_addresses_of(*entry)) ++address_uses[address];
   records[index].entry = std::move(entry);
+  records[index].revived = true;
   by_key.insert(index);
-  adopted.entries.erase(index);
 }
 
 // Ends the first complete delta. Frontends go first: nothing leads to the rest afterwards.

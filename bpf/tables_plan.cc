@@ -142,7 +142,8 @@ Status Tables::State::reserve_rings(Plan& plan,
       ring = plan.after.ring[0];
       continue;
     }
-    const bool same_list = before.entry && before.endpoints == plan.after.endpoints &&
+    const bool same_list = before.entry && !before.revived &&
+                           before.endpoints == plan.after.endpoints &&
                            before.entry->choice(choice).targets == targets &&
                            ring_is_maglev(*before.entry, choice) == ring_is_maglev(entry, choice) &&
                            (c == 0 || before.ring[0] != before.ring[1]);
@@ -350,7 +351,6 @@ void Tables::State::commit(Plan& plan) {
     leaving_entries.push_back(plan.index);
   } else if (!was_known) {
     for (const FrontendRecord& put : plan.puts) adopted.distrusted.erase(put.key);
-    adopted.entries.erase(plan.index);
   }
   plan.after.entry = plan.change.entry;
   record = std::move(plan.after);

@@ -43,6 +43,7 @@ struct Record {
   dataplane::EntryPointer entry;  // null: free, or an earlier run's and not claimed yet
   std::array<uint64_t, FL_CHOICES> ring{};
   std::vector<uint32_t> endpoints;  // indexes, in order of place
+  bool revived = false;             // what its rings hold was never compared
 };
 
 // The indexes of records with an entry, found by its key.
@@ -97,10 +98,12 @@ struct Tables::State {
 
   // tables.cc
   Result<dataplane::Ack> apply(const dataplane::Delta& delta);
-  void note_moves(const dataplane::Delta& delta);
-  // Appends what the kernel refused to `refused`, what found no room to `exhausted`.
+  void note_moves(std::span<const Change> upserts, std::span<const Change> removals);
+  std::vector<dataplane::EntryPointer> unwanted(
+      std::span<const dataplane::EntryPointer> upserted) const;
+  // Appends what the kernel refused to `refused`, what found no room to `postponed`.
   void run(std::span<const Change> changes, std::vector<dataplane::Refusal>& refused,
-           std::vector<Postponed>& exhausted);
+           std::vector<Postponed>& postponed);
   template <typename T, typename Items, typename Write>
   void write(std::span<Plan> plans, const Items& items, const Write& write_items);
   void finish_round(std::span<Plan> plans, std::vector<dataplane::Refusal>& refused);

@@ -1,7 +1,6 @@
 #include "tables_world.h"
 
 #include <gtest/gtest.h>
-
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -118,15 +117,15 @@ World::World(Capacity capacity) : kernel(capacity) {
 }
 
 void World::adopt() {
+  complete_next = true;
+  seen_endpoints_.clear();
+  seen_slots_.clear();
+  seen_entries_.clear();
   maps = std::make_unique<FakeTableMaps>(kernel);
   maps->before_call = [this] { expect_sound(); };
   tables = std::make_unique<Tables>(*maps);
   const Status adopted = tables->adopt();
   EXPECT_TRUE(adopted) << adopted.message();
-  complete_next = true;
-  seen_endpoints_.clear();
-  seen_slots_.clear();
-  seen_entries_.clear();
 }
 
 void World::put(const Spec& spec) {
@@ -173,6 +172,7 @@ std::string World::apply() {
   complete_next = false;
   acknowledge(delta, *ack);
   observe();
+  observe_entries();
   std::string text;
   for (const auto& [key, reason] : ack->refused) {
     text += key.to_string() + ": " + std::string(to_string(reason.code())) + " " + reason.detail() +
@@ -348,8 +348,8 @@ void World::expect_served() {
   EXPECT_EQ(kernel.prefixes.size(), prefixes.size());
   for (const fl_prefix_key& key : prefixes) EXPECT_TRUE(kernel.prefixes.contains(key));
   size_t live_endpoints = 0;
-  for (const fl_endpoint& endpoint : kernel.endpoints) {
-    if (endpoint.flags != 0) ++live_endpoints;
+  for (const fl_endpoint& endpoint : std::span(kernel.endpoints).subspan(1)) {
+    if ((endpoint.flags & (FL_ENDPOINT_CLUSTER | FL_ENDPOINT_LOCAL)) != 0) ++live_endpoints;
   }
   EXPECT_EQ(live_endpoints, endpoints.size()) << "an endpoint that nobody names";
   EXPECT_EQ(used("fl_frontends"), kernel.frontends.size());
@@ -360,6 +360,8 @@ void World::expect_served() {
 }
 
 void World::expect_sound() {
+  observe();
+  if (lenient) return;
   for (const auto& [key, value] : kernel.frontends) {
     if (key.port == 0) continue;
     const dataplane::SocketAddress address{from_wire(key.address), to_network(key.port)};
@@ -369,7 +371,6 @@ void World::expect_sound() {
       EXPECT_NE(answer.kind, Answer::kBroken) << address.to_string() << ": " << answer.broken;
     }
   }
-  observe();
 }
 
 // What was in use at the last look and is something else now must have been waited for.
@@ -386,9 +387,9 @@ void World::observe() {
   for (const auto& [key, value] : kernel.frontends) {
     if (key.port == 0 || value.entry >= kernel.entries.size()) continue;
     for (const uint64_t ring : kernel.entries[value.entry].ring) {
-      for (uint64_t s = 0; s < FL_RING_SIZE(ring); ++s) {
-        const auto slot = static_cast<uint32_t>(FL_RING_OFFSET(ring) + s);
-        if (slot < kernel.ring_slots.size()) seen_slots_.try_emplace(slot, -1, 0);
+      const uint64_t end = uint64_t{FL_RING_OFFSET(ring)} + FL_RING_SIZE(ring);
+      for (uint64_t s = FL_RING_OFFSET(ring); s < end && s < kernel.ring_slots.size(); ++s) {
+        seen_slots_.try_emplace(static_cast<uint32_t>(s), -1, 0);
       }
     }
   }
@@ -398,6 +399,10 @@ void World::observe() {
     }
     seen = {waits, kernel.ring_slots[slot]};
   }
+}
+
+void World::observe_entries() {
+  const int waits = maps->waits;
   for (const auto& [key, entry] : model) {
     for (const Frontend& frontend : entry->frontends) {
       const auto found = kernel.frontends.find(key_of(frontend, key.protocol));

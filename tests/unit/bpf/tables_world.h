@@ -70,11 +70,13 @@ class World {
   std::map<dataplane::EntryKey, dataplane::EntryPointer> model;
   uint64_t operations = 0;
   bool complete_next = true;
+  bool lenient = false;  // writes fail: what does not fit together for a moment is no fault
 
  private:
   void acknowledge(const dataplane::Delta& delta, const dataplane::Ack& ack);
   void expect_answers(const dataplane::ForwardingEntry& entry);
   void observe();
+  void observe_entries();
 
   uint64_t generation_ = 0;
   // What was in use at the last look, and how often readers had been waited for.
