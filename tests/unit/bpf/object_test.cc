@@ -383,6 +383,36 @@ TEST_F(ObjectTest, AnyDamageToThePinsIsMended) {
   }
 }
 
+// Flows without what they need would lead astray: at no step of replacing pins may that be the
+// state which the next run finds. A pin with something mounted on it cannot be replaced.
+TEST_F(ObjectTest, StoppedAtAnyPinTheNextRunGoesOn) {
+  constexpr std::array<Map, 6> kPins = {Map::kFlows,   Map::kNewFlows, Map::kAffinity,
+                                        Map::kReturns, Map::kConfig,   Map::kEndpoints};
+  Sizes other = testing::small_sizes();
+  other.return_classes = 2;
+  for (const Map lost : {Map::kConfig, Map::kEndpoints, Map::kReturns, Map::kDevices}) {
+    for (const Map stop : kPins) {
+      if (stop == lost) continue;
+      const std::string done = fmt::format("losing {}, stopped at {}", to_string(lost), path(stop));
+      ASSERT_TRUE(remove_tree(maps_));
+      std::unique_ptr<Object> object = load();
+      ASSERT_NE(object, nullptr);
+      mark(*object);
+      object.reset();
+      ASSERT_EQ(::unlink(path(lost).c_str()), 0);
+      const std::string at = path(stop);
+      ASSERT_EQ(::mount(at.c_str(), at.c_str(), nullptr, MS_BIND, nullptr), 0) << done;
+      const Sizes sizes = lost == Map::kDevices ? other : testing::small_sizes();
+      const bool kept = stop == Map::kEndpoints;  // as the only one of these
+      EXPECT_EQ(Object::load(sizes, maps_, Load::kMapsOnly).ok(), kept) << done;
+      ASSERT_EQ(::umount2(at.c_str(), MNT_DETACH), 0) << done;
+      object = load(sizes);
+      ASSERT_NE(object, nullptr) << done;
+      expect_sound(*object, done);
+    }
+  }
+}
+
 // Loads again and again with sizes that change, killed at any moment.
 TEST_F(ObjectTest, KilledAtAnyMomentTheNextRunGoesOn) {
   std::mt19937 random(7);
