@@ -279,6 +279,7 @@ bool Attachments::intact() const {
 }
 
 Result<uint64_t> Attachments::repair() {
+  RETURN_IF_ERROR(make_directories(pins_.links()));
   uint64_t repaired = 0;
   for (auto each = hooks_.begin(); each != hooks_.end();) {
     Hook& hook = *each->second;

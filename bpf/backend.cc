@@ -16,10 +16,13 @@
 #include "bpf/attach.h"
 #include "bpf/devices.h"
 #include "bpf/layout.h"
+#include "bpf/map_rows.h"
 #include "bpf/node_maps.h"
 #include "bpf/object.h"
 #include "bpf/pinned_maps.h"
 #include "bpf/pins.h"
+#include "bpf/stale_sockets.h"
+#include "bpf/sweeper.h"
 #include "bpf/system.h"
 #include "bpf/tables.h"
 
@@ -74,12 +77,15 @@ class EbpfBackend final : public dataplane::Backend {
   Status remove_all() override;
 
  private:
+  Status load();
   Status attach();
+  Result<uint32_t> capacity(Map map) const;
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
   Result<uint64_t> follow_devices();
   std::array<int, kMapCount> map_descriptors() const;
   void count_packets(std::vector<dataplane::Counter>& result) const;
+  void count_flows(std::vector<dataplane::Counter>& result) const;
 
   const Options options_;
   NodeRules rules_;
@@ -90,6 +96,8 @@ class EbpfBackend final : public dataplane::Backend {
   std::unique_ptr<Tables> tables_;
   std::unique_ptr<NodeMaps> node_maps_;
   std::unique_ptr<Attachments> attachments_;
+  std::unique_ptr<Sweeper> sweeper_;
+  std::unique_ptr<StaleSockets> stale_sockets_;
   std::vector<DevicePlan> plan_;
   uint64_t netns_cookie_ = 0;
   bool attached_ = false;
@@ -110,15 +118,7 @@ Status EbpfBackend::start(const NodeRules& rules) {
     ASSIGN_OR_RETURN(cgroup, find_or_mount_cgroup2());
   }
 
-  ASSIGN_OR_RETURN(object_, Object::load(options_.sizes, pins_->maps()));
-  ASSIGN_OR_RETURN(maps_, open_table_maps(*object_));
-  tables_ = std::make_unique<Tables>(*maps_);
-  RETURN_IF_ERROR(tables_->adopt());
-  auto returns = shape_of({object_->fd(Map::kReturns), to_string(Map::kReturns), {}});
-  if (!returns) return returns.status();
-  node_maps_ = std::make_unique<NodeMaps>(
-      *maps_, NodeMaps::Descriptors{object_->fd(Map::kNodeAddresses), object_->fd(Map::kDevices)},
-      returns->max_entries >> 16);
+  RETURN_IF_ERROR(load());
 
   Programs programs;
   for (size_t i = 0; i < kProgramCount; ++i) {
@@ -135,6 +135,33 @@ Status EbpfBackend::start(const NodeRules& rules) {
     return {};
   }
   return attach();
+}
+
+Result<uint32_t> EbpfBackend::capacity(Map map) const {
+  const auto shape = shape_of({object_->fd(map), to_string(map), {}});
+  if (!shape) return shape.status();
+  return shape->max_entries;
+}
+
+// Maps, programs, and whatever works on them in the background; nothing is attached yet.
+Status EbpfBackend::load() {
+  ASSIGN_OR_RETURN(object_, Object::load(options_.sizes, pins_->maps()));
+  ASSIGN_OR_RETURN(maps_, open_table_maps(*object_));
+  tables_ = std::make_unique<Tables>(*maps_);
+  RETURN_IF_ERROR(tables_->adopt());
+  uint32_t returns = 0;
+  ASSIGN_OR_RETURN(returns, capacity(Map::kReturns));
+  node_maps_ = std::make_unique<NodeMaps>(
+      *maps_, NodeMaps::Descriptors{object_->fd(Map::kNodeAddresses), object_->fd(Map::kDevices)},
+      returns >> 16);
+  Sweeper::Setup sweeps;
+  sweeps.program = object_->fd(Program::kSweep);
+  ASSIGN_OR_RETURN(sweeps.flow_capacity, capacity(Map::kFlows));
+  sweeps.config = &maps_->config();
+  sweeps.period = options_.sweep_period;
+  ASSIGN_OR_RETURN(sweeper_, Sweeper::start(sweeps));
+  stale_sockets_ = std::make_unique<StaleSockets>(object_->fd(Program::kUdpSockets));
+  return {};
 }
 
 Status EbpfBackend::attach() {
@@ -195,7 +222,8 @@ Result<Ack> EbpfBackend::apply(const Delta& delta) {
   if (!ack) return ack;
   ack->operations += *node_changes;
   if (delta.complete && !attached_) RETURN_IF_ERROR(attach());
-  tables_->take_gone();
+  auto gone = tables_->take_gone();
+  if (!gone.empty()) stale_sockets_->request(std::move(gone));
   return ack;
 }
 
@@ -215,6 +243,10 @@ Result<AuditReport> EbpfBackend::audit() {
     if (!repaired) return repaired.status();
     report.repaired += *repaired;
   }
+  const Result<uint64_t> pinned = restore_pins(pins_->maps(), map_descriptors());
+  if (!pinned) return pinned.status();
+  report.checked += kMapCount;
+  report.repaired += *pinned;
   const Result<uint64_t> wrong = put_node();
   if (!wrong) return wrong.status();
   report.checked += node_maps_->size();
@@ -247,11 +279,34 @@ void EbpfBackend::count_packets(std::vector<dataplane::Counter>& result) const {
   }
 }
 
+void EbpfBackend::count_flows(std::vector<dataplane::Counter>& result) const {
+  const auto add = [&](std::string name, std::string help, uint64_t value, bool monotonic = true) {
+    result.push_back({std::move(name), std::move(help), static_cast<double>(value), monotonic});
+  };
+  const Sweeper::Counts swept = sweeper_->counts();
+  add("sweeps_total", "Walks through all flows.", swept.sweeps);
+  add("flows_expired_total", "Flows removed because nobody spoke any more.", swept.expired);
+  const StaleSockets::Counts ended = stale_sockets_->counts();
+  add("socket_walks_total", "Searches for sockets connected to endpoints that left.", ended.walks);
+  add("sockets_ended_total", "UDP sockets ended because their endpoint left.", ended.ended);
+  add("attached_programs", "Places on sockets and devices where a program hangs.",
+      attachments_->size(), false);
+}
+
 std::vector<dataplane::Counter> EbpfBackend::counters() {
   std::vector<dataplane::Counter> result;
-  if (!object_) return result;
+  if (!attached_) return result;
   count_packets(result);
-  for (const Use& use : tables_->uses()) {
+  count_flows(result);
+  std::vector<Use> uses = tables_->uses();
+  const Sweeper::Counts swept = sweeper_->counts();
+  for (const auto& [map, used] :
+       {std::pair(Map::kFlows, swept.flows), std::pair(Map::kNewFlows, swept.new_flows),
+        std::pair(Map::kAffinity, swept.affinities)}) {
+    const Result<uint32_t> limit = capacity(map);
+    if (limit) uses.push_back({to_string(map), row_of(map).flag, used, *limit});
+  }
+  for (const Use& use : uses) {
     const std::string_view map = use.map.substr(use.map.starts_with("fl_") ? 3 : 0);
     result.push_back({fmt::format("map_{}_used", map),
                       fmt::format("Elements of map {} in use.", use.map),
@@ -266,16 +321,14 @@ std::vector<dataplane::Counter> EbpfBackend::counters() {
                                   to_string(facts.program)),
                       static_cast<double>(facts.verified_instructions), false});
   }
-  if (attachments_) {
-    result.push_back({"attached_programs", "Places on sockets and devices where a program hangs.",
-                      static_cast<double>(attachments_->size()), false});
-  }
   return result;
 }
 
 Status EbpfBackend::remove_all() {
-  attachments_.reset();
   attached_ = false;
+  stale_sockets_.reset();
+  sweeper_.reset();
+  attachments_.reset();
   node_maps_.reset();
   tables_.reset();
   maps_.reset();

@@ -128,6 +128,7 @@ TEST_F(BackendTest, AStartTellsTheProgramsOfTheNode) {
   EXPECT_EQ(config().snat_first, 10000);
   EXPECT_EQ(config().udp_stream_seconds, 180U);
   EXPECT_GE(config().cpus, 1U);
+  EXPECT_GE(config().hz, 100U);
   EXPECT_EQ(config().has_detector[0], 1);
   ASSERT_TRUE(device("one"));
   EXPECT_EQ(from_wire(device("one")->source_v4), *Address::parse("192.0.2.1"));
@@ -242,6 +243,19 @@ TEST_F(BackendTest, WhatSomebodyDestroyedIsRepaired) {
   EXPECT_EQ(backend->audit()->repaired, 0U);
 }
 
+TEST_F(BackendTest, PinsThatSomebodyRemovedComeBack) {
+  const auto backend = started();
+  apply(*backend, complete({entry(1)}));
+  const auto names = pins();
+  ASSERT_EQ(shell("rm -r " + std::string(kPinPath)), "");
+  EXPECT_TRUE(backend->disturbed());
+  const auto report = backend->audit();
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->repaired, names.size());
+  EXPECT_EQ(pins(), names);
+  EXPECT_FALSE(backend->disturbed());
+}
+
 TEST_F(BackendTest, SourceRangesOfEntriesAreLeftAlone) {
   const auto backend = started();
   auto limited = std::make_shared<dataplane::ForwardingEntry>(*entry(1));
@@ -257,6 +271,9 @@ TEST_F(BackendTest, EveryCounterIsTold) {
   EXPECT_EQ(counter(*backend, "forwarded_total"), 0);
   EXPECT_EQ(counter(*backend, "drop_no_route_total"), 0);
   EXPECT_EQ(counter(*backend, "map_frontends_limit"), 1024);
+  EXPECT_EQ(counter(*backend, "map_flows_limit"), 1024);
+  EXPECT_EQ(counter(*backend, "map_flows_used"), 0);
+  EXPECT_EQ(counter(*backend, "sockets_ended_total"), 0);
   EXPECT_GE(counter(*backend, "map_frontends_used"), 2);
   EXPECT_GT(counter(*backend, "verified_instructions_ingress"), 0);
   EXPECT_EQ(counter(*backend, "attached_programs"), 8 + 4);
