@@ -66,16 +66,32 @@ FL_INLINE int refuse(void) {
   return 0;
 }
 
-// False: the packet path must see the traffic, as it knows the source or masquerades it.
-FL_INLINE bool socket_may_translate(const struct fl_frontend* frontend, __u32 source_class,
-                                    const struct fl_addr* source) {
+enum fl_socket_way {
+  FL_SOCKET_TRANSLATE,
+  FL_SOCKET_LEAVE,   // the packet path must see the traffic, as it knows the source or masquerades it
+  FL_SOCKET_FORBID,  // the source, which is known, may not pass: the application reads EPERM
+};
+
+FL_INLINE enum fl_socket_way socket_way(const struct fl_frontend* frontend, __u32 source_class,
+                                        const struct fl_addr* source,
+                                        const struct fl_addr* destination) {
   if (frontend->flags & FL_FRONTEND_SOCKETS_SKIP_PODS && source_class == FL_SOURCE_POD) {
-    return false;
+    return FL_SOCKET_LEAVE;
   }
-  if (frontend->flags & FL_FRONTEND_SOURCE_RANGES) {
-    return !is_unspecified(source) && in_domain(frontend->entry, source);
+  if (!(frontend->flags & FL_FRONTEND_SOURCE_RANGES)) return FL_SOCKET_TRANSLATE;
+  const bool unknown = is_unspecified(source);
+  // Only routing will tell, but for an address of the node itself: there the node speaks from that
+  // very address, and no packet of it passes a device that we see.
+  if (unknown && (source_class != FL_SOURCE_NODE || !is_node_address(destination))) {
+    return FL_SOCKET_LEAVE;
   }
-  return true;
+  return in_domain(frontend->entry, unknown ? destination : source) ? FL_SOCKET_TRANSLATE
+                                                                    : FL_SOCKET_FORBID;
+}
+
+FL_INLINE int forbid(void) {
+  count(FL_DROP_source_range);
+  return 0;
 }
 
 FL_INLINE __u32 socket_class(const struct fl_config* settings, __u64 cookie,
@@ -166,7 +182,9 @@ FL_INLINE int connect(struct bpf_sock_addr* ctx, bool v6) {
   const __u64 cookie = bpf_get_netns_cookie(ctx);
   const __u32 source_class = socket_class(settings, cookie, &peer.address);
   const struct fl_addr source = bound_address(sk, v6);
-  if (!socket_may_translate(frontend, source_class, &source)) return leave_connect_alone(ctx, sk, protocol);
+  const enum fl_socket_way way = socket_way(frontend, source_class, &source, &peer.address);
+  if (way == FL_SOCKET_FORBID) return forbid();
+  if (way == FL_SOCKET_LEAVE) return leave_connect_alone(ctx, sk, protocol);
   __u8 empty;
   if (!choose_peer(settings, frontend, source_class, cookie, &peer, &empty)) {
     return empty == FL_EMPTY_REJECT ? refuse() : leave_connect_alone(ctx, sk, protocol);
@@ -217,7 +235,9 @@ FL_INLINE int send_datagram(struct bpf_sock_addr* ctx, bool v6) {
   const __u64 cookie = bpf_get_netns_cookie(ctx);
   const __u32 source_class = socket_class(settings, cookie, &peer.address);
   const struct fl_addr source = datagram_source(ctx, v6);
-  if (!socket_may_translate(frontend, source_class, &source)) return 1;
+  const enum fl_socket_way way = socket_way(frontend, source_class, &source, &peer.address);
+  if (way == FL_SOCKET_FORBID) return forbid();
+  if (way == FL_SOCKET_LEAVE) return 1;
 
   // A connected socket that names its peer again hears only the endpoint it is connected to.
   if (sk->state == FL_SOCKET_CONNECTED) {

@@ -29,6 +29,9 @@ const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"nftables",
        {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kNftables}},
+      {"ebpf",
+       {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kBpf,
+        Feature::kCgroup2}},
   };
   return all;
 }
@@ -93,7 +96,10 @@ std::vector<std::string> World::arguments(const std::string& mode,
       "--oom-score-adj=0",
       "--v=2",
   };
-  if (mode == "ebpf") all.push_back("--ebpf-cgroup=" + sandbox_->inside_path());
+  if (mode == "ebpf") {
+    all.push_back("--ebpf-cgroup=" + sandbox_->inside_path());
+    all.push_back("--ebpf-masquerade-ports=61000-65535");  // clients of these tests use all below
+  }
   for (const std::string& flag : flags) {
     std::erase_if(all,
                   [&](const std::string& known) { return flag_name(known) == flag_name(flag); });
