@@ -19,7 +19,10 @@ void PrivateMounts::SetUp() {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root: mounts a bpf file system of its own";
   outside_.reset(::open("/proc/thread-self/ns/mnt", O_RDONLY | O_CLOEXEC));
   ASSERT_TRUE(outside_.valid());
-  if (::unshare(CLONE_NEWNS) != 0) GTEST_SKIP() << "needs a mount namespace of its own";
+  if (::unshare(CLONE_NEWNS) != 0) {
+    outside_.reset();
+    GTEST_SKIP() << "needs CAP_SYS_ADMIN: for a mount namespace of its own";
+  }
   ASSERT_EQ(::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
   ASSERT_EQ(::mount("tmpfs", "/run", "tmpfs", 0, nullptr), 0);
   ASSERT_EQ(::mount("bpf", "/sys/fs/bpf", "bpf", 0, nullptr), 0);
