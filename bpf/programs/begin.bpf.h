@@ -19,9 +19,6 @@ struct fl_path {
   struct fl_addr destination;
   __be16 source_port;
   __be16 destination_port;
-  // XDP alone: the way out, once it is known.
-  __u32 device;
-  __u8 stations[12];  // destination and source of the Ethernet header
 };
 
 FL_INLINE int drop(__u32 counter) {
@@ -30,7 +27,9 @@ FL_INLINE int drop(__u32 counter) {
 }
 
 FL_INLINE bool is_node_address(const struct fl_addr* address) {
-  return bpf_map_lookup_elem(&fl_node_addresses, address) != 0;
+  // Copied: Linux 6.1 takes no key from memory that a global function was given.
+  const struct fl_addr key = *address;
+  return bpf_map_lookup_elem(&fl_node_addresses, &key) != 0;
 }
 
 FL_INLINE bool comes_from_pod(const struct fl_config* settings, const struct fl_packet* packet,
@@ -38,7 +37,8 @@ FL_INLINE bool comes_from_pod(const struct fl_config* settings, const struct fl_
   if (!settings->has_detector[packet->family == 6]) return false;
   if (in_domain(FL_DOMAIN_PODS, &packet->source)) return true;
   if (place == FL_AT_EGRESS) return false;
-  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &packet->device);
+  const __u32 index = packet->device;
+  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &index);
   return device && device->flags & FL_DEVICE_PODS;
 }
 
@@ -48,51 +48,31 @@ FL_INLINE __u32 source_class(const struct fl_config* settings, const struct fl_p
   return is_node_address(&packet->source) ? FL_SOURCE_NODE : FL_SOURCE_OTHER;
 }
 
-// A route lookup as if the packet, so rewritten, had arrived at its device. `length` 0: no check
-// against the MTU is asked for (tc then still checks the device's).
-FL_INLINE long look_up_route(void* ctx, const struct fl_packet* packet,
-                             const struct fl_addr* source, const struct fl_addr* destination,
-                             __u32 length, struct bpf_fib_lookup* route) {
-  *route = (struct bpf_fib_lookup){.family = packet->family == 4 ? AF_INET : AF_INET6,
-                                   .l4_protocol = packet->protocol,
-                                   .tot_len = length,
-                                   .ifindex = packet->device};
-  if (packet->family == 4) {
-    route->ipv4_src = source->word[3];
-    route->ipv4_dst = destination->word[3];
-  } else {
-    __builtin_memcpy(route->ipv6_src, source, sizeof(*source));
-    __builtin_memcpy(route->ipv6_dst, destination, sizeof(*destination));
-  }
-  return bpf_fib_lookup(ctx, route, sizeof(*route), 0);
-}
-
-// XDP: can the packet leave for `destination` right here? Fills in the way out if so. Not without a
-// neighbour, not where it would not fit, and only by devices that take packets from XDP.
-static __noinline bool reach_from_xdp(void* ctx, const struct fl_packet* packet,
-                                      const struct fl_addr* destination, struct fl_path* path) {
-  struct bpf_fib_lookup route;
-  if (look_up_route(ctx, packet, &packet->destination, destination, packet->length, &route) !=
-      BPF_FIB_LKUP_RET_SUCCESS) {
-    return false;
-  }
-  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &route.ifindex);
-  if (!device || !(device->flags & FL_DEVICE_XDP)) return false;
-  path->device = route.ifindex;
-  __builtin_memcpy(path->stations, route.dmac, 6);
-  __builtin_memcpy(path->stations + 6, route.smac, 6);
-  return true;
+// XDP: the way for `destination` out of here. Not without a neighbour, not where the packet would not
+// fit, and only by devices that take packets from XDP.
+static __noinline struct fl_route* route_from_xdp(void* ctx, const struct fl_packet* packet,
+                                                  const struct fl_addr* source,
+                                                  const struct fl_addr* destination) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return 0;
+  struct fl_route* route =
+      find_route(ctx, settings, packet, packet->length, source, destination);
+  const bool usable = route && route->result == BPF_FIB_LKUP_RET_SUCCESS &&
+                      route->device_flags & FL_DEVICE_XDP;
+  return usable ? route : 0;
 }
 
 // The device that leads to `endpoint`; 0 when no route does.
 static __noinline __u32 device_towards(void* ctx, const struct fl_packet* packet,
                                        const struct fl_addr* endpoint) {
-  struct bpf_fib_lookup route;
-  const long found = look_up_route(ctx, packet, &packet->destination, endpoint, 0, &route);
-  // Without a neighbour yet, and when the packet is too big, the device is known all the same.
-  return found == BPF_FIB_LKUP_RET_SUCCESS || found == BPF_FIB_LKUP_RET_NO_NEIGH ||
-                 found == BPF_FIB_LKUP_RET_FRAG_NEEDED
-             ? route.ifindex
+  const struct fl_config* settings = configuration();
+  if (!settings) return 0;
+  const struct fl_route* route =
+      find_route(ctx, settings, packet, packet->length, &packet->destination, endpoint);
+  // Without a neighbour yet the device is known all the same.
+  return route && (route->result == BPF_FIB_LKUP_RET_SUCCESS ||
+                   route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
+             ? route->device
              : 0;
 }
 
@@ -307,9 +287,6 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   const struct fl_config* settings = configuration();
   // Cannot be, but the verifier wants to hear it.
   if (!endpoint || !beginning || !settings) return FL_VERDICT_PASS;
-  if (place == FL_AT_XDP && !reach_from_xdp(ctx, packet, &endpoint->address, path)) {
-    return FL_VERDICT_PASS;
-  }
 
   struct fl_flow_key* key = &beginning->key;
   struct fl_flow* flow = &beginning->flow;
@@ -329,9 +306,13 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   const bool masquerade =
       (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&
       !is_node_address(&flow->endpoint);
+  // The source is not known yet: the virtual address asks for the way in its place.
+  const struct fl_addr* asks = masquerade ? &packet->destination : &packet->source;
+  if (place == FL_AT_XDP && !route_from_xdp(ctx, packet, asks, &flow->endpoint)) {
+    return FL_VERDICT_PASS;
+  }
   if (masquerade) {
-    const __u32 towards =
-        path->device ? path->device : device_towards(ctx, packet, &flow->endpoint);
+    const __u32 towards = device_towards(ctx, packet, &flow->endpoint);
     if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
       return drop(FL_DROP_no_source_address);
     }

@@ -13,6 +13,7 @@
 #include "bpf/programs/parse.bpf.h"
 #include "bpf/programs/fragment.bpf.h"
 #include "bpf/programs/flow.bpf.h"
+#include "bpf/programs/route.bpf.h"
 #include "bpf/programs/begin.bpf.h"
 #include "bpf/programs/decide.bpf.h"
 #include "bpf/programs/sctp.bpf.h"

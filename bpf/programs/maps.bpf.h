@@ -45,3 +45,19 @@ struct fl_beginning {
   struct fl_flow flow;
 };
 FL_HASH(fl_scratch, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_beginning, 1, preallocated);
+
+// See route.bpf.h. Zeros are no route: no packet arrives at device 0.
+struct fl_route {
+  struct fl_addr source;
+  struct fl_addr destination;
+  struct bpf_redir_neigh next;
+  __u32 arrival;
+  __u32 device;
+  __u32 device_flags;
+  __u32 mtu;
+  __u32 found;  // when
+  __u32 result;
+  __u8 stations[12];  // destination and source of the Ethernet header
+};
+#define FL_ROUTES 256
+FL_HASH(fl_routes, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_route, FL_ROUTES, preallocated);

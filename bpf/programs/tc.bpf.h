@@ -5,23 +5,10 @@
 #define FL_ACT_PASS TC_ACT_UNSPEC
 #define FL_LOOPBACK 1  // ifindex of the loopback device in every network namespace
 
-// Where a packet goes once it is rewritten.
-struct fl_way {
-  struct bpf_redir_neigh next;
-  __u32 device;  // 0: this node itself, up the stack
-  __u32 mtu;
-};
-
 // The longest packet on the wire that this one becomes, IP header included.
 FL_INLINE __u32 wire_length(const struct __sk_buff* skb, const struct fl_packet* packet) {
   if (skb->gso_size == 0) return packet->length;
   return packet->transport - packet->network + packet->transport_header + skb->gso_size;
-}
-
-FL_INLINE void set_way(const struct bpf_fib_lookup* route, struct fl_way* way) {
-  way->device = route->ifindex;
-  way->next.nh_family = route->family;
-  __builtin_memcpy(way->next.ipv6_nh, route->ipv6_dst, sizeof(way->next.ipv6_nh));
 }
 
 // What send_on() and serve_flow() return beside a TC action: answers are made by their caller, for
@@ -29,26 +16,21 @@ FL_INLINE void set_way(const struct bpf_fib_lookup* route, struct fl_way* way) {
 #define FL_ACT_REFUSE 0x100
 #define FL_ACT_TOO_BIG 0x10000  // plus the MTU
 
-enum fl_passage { FL_PASSAGE_OPEN, FL_PASSAGE_TOO_NARROW, FL_PASSAGE_CLOSED };
+enum fl_passage { FL_PASSAGE_AWAY, FL_PASSAGE_STACK, FL_PASSAGE_TOO_NARROW, FL_PASSAGE_CLOSED };
 
-static __noinline int find_way(struct __sk_buff* skb, const struct fl_packet* packet,
-                               const struct fl_path* path, struct fl_way* way) {
-  struct bpf_fib_lookup route;
-  switch (look_up_route(skb, packet, &path->source, &path->destination, wire_length(skb, packet),
-                        &route)) {
+FL_INLINE int judge_route(const struct fl_route* route, const struct fl_path* path) {
+  switch (route->result) {
     case BPF_FIB_LKUP_RET_SUCCESS:
     case BPF_FIB_LKUP_RET_NO_NEIGH:
-      set_way(&route, way);
-      return FL_PASSAGE_OPEN;
+      return FL_PASSAGE_AWAY;
     case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-      way->mtu = route.mtu_result;
       return FL_PASSAGE_TOO_NARROW;
     case BPF_FIB_LKUP_RET_NOT_FWDED:
       // The kernel's word for a local address and for no route at all.
-      return is_node_address(&path->destination) ? FL_PASSAGE_OPEN : FL_PASSAGE_CLOSED;
+      return is_node_address(&path->destination) ? FL_PASSAGE_STACK : FL_PASSAGE_CLOSED;
     case BPF_FIB_LKUP_RET_FWD_DISABLED:
     case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-      return FL_PASSAGE_OPEN;  // the stack's own routing knows these
+      return FL_PASSAGE_STACK;  // its own routing knows these
     default:
       return FL_PASSAGE_CLOSED;
   }
@@ -73,25 +55,30 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   if (egress && same_address(&packet->destination, &path->destination)) {
     return rewrite_skb(skb, packet, path, packet->hop_limit) ? FL_ACT_PASS : TC_ACT_SHOT;
   }
-  struct fl_way way = {};
-  const int passage = find_way(skb, packet, path, &way);
-  if (passage == FL_PASSAGE_CLOSED) return drop_skb(FL_DROP_no_route);
+  const struct fl_config* settings = configuration();
+  if (!settings) return FL_ACT_PASS;
+  struct fl_route* route = find_route(skb, settings, packet, wire_length(skb, packet),
+                                      &path->source, &path->destination);
+  const int passage = route ? judge_route(route, path) : FL_PASSAGE_CLOSED;
+  if (!route || passage == FL_PASSAGE_CLOSED) return drop_skb(FL_DROP_no_route);
   if (passage == FL_PASSAGE_TOO_NARROW) {
     // The stack fragments, but takes no packet from outside that bears an address of its own.
     if (!packet->dont_fragment && !egress && same_address(&packet->source, &path->source)) {
       return give_to_stack(skb, packet, path, egress);
     }
-    return FL_ACT_TOO_BIG + way.mtu;
+    return FL_ACT_TOO_BIG + route->mtu;
   }
   // bpf_redirect_neigh() replaces an Ethernet header: without one, the stack routes.
-  if (way.device == 0 || packet->network == 0) return give_to_stack(skb, packet, path, egress);
+  if (passage == FL_PASSAGE_STACK || packet->network == 0) {
+    return give_to_stack(skb, packet, path, egress);
+  }
   __u8 hop_limit = packet->hop_limit;
   if (!egress) {
     if (hop_limit <= 1) return drop_skb(FL_DROP_hop_limit);
     --hop_limit;
   }
   if (!rewrite_skb(skb, packet, path, hop_limit)) return TC_ACT_SHOT;
-  return bpf_redirect_neigh(way.device, &way.next, sizeof(way.next), 0);
+  return bpf_redirect_neigh(route->device, &route->next, sizeof(route->next), 0);
 }
 
 // Not static: the verifier then looks at it once, for every packet, and not once for each way through

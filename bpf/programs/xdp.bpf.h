@@ -3,10 +3,6 @@
 // node or its pods, fragments, ICMP, refusals, and what lacks a neighbour or does not fit.
 #pragma once
 
-FL_INLINE void rewrite_ethernet(struct ethhdr* ethernet, const struct fl_path* path) {
-  __builtin_memcpy(ethernet, path->stations, sizeof(path->stations));
-}
-
 FL_INLINE bool rewrite_transport_xdp(void* data, void* data_end, const struct fl_packet* packet,
                                      const struct fl_path* path, __u32 addresses) {
   __u32 offset = packet->transport;
@@ -40,7 +36,7 @@ FL_INLINE bool rewrite_transport_xdp(void* data, void* data_end, const struct fl
 }
 
 FL_INLINE bool rewrite_xdp(void* data, void* data_end, const struct fl_packet* packet,
-                           const struct fl_path* path) {
+                           const struct fl_path* path, const struct fl_route* route) {
   const __u32 addresses = path_difference(packet, path);
   struct ethhdr* ethernet = data;
   if (packet->family == 4) {
@@ -57,15 +53,14 @@ FL_INLINE bool rewrite_xdp(void* data, void* data_end, const struct fl_packet* p
     __builtin_memcpy(&ip->saddr, &path->source, sizeof(path->source));
     __builtin_memcpy(&ip->daddr, &path->destination, sizeof(path->destination));
   }
-  rewrite_ethernet(ethernet, path);
+  __builtin_memcpy(ethernet, route->stations, sizeof(route->stations));
   return rewrite_transport_xdp(data, data_end, packet, path, addresses);
 }
 
-FL_INLINE bool for_this_station(void* data, void* data_end, const struct fl_path* path) {
+FL_INLINE bool for_this_station(void* data, void* data_end, const struct fl_route* route) {
   const __u16* here = data;
   if ((void*)(here + 3) > data_end) return false;
-  __u16 own[3];
-  __builtin_memcpy(own, path->stations + 6, sizeof(own));
+  const __u16* own = (const __u16*)(route->stations + 6);
   return here[0] == own[0] && here[1] == own[1] && here[2] == own[2];
 }
 
@@ -77,20 +72,21 @@ __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet
   const int verdict = decide(xdp, packet, FL_AT_XDP, &path, &returned);
   if (verdict == FL_VERDICT_DROP) return XDP_DROP;
   if (verdict != FL_VERDICT_SEND) return XDP_PASS;
-  if (path.device == 0 && !reach_from_xdp(xdp, packet, &path.destination, &path)) return XDP_PASS;
+  const struct fl_route* route = route_from_xdp(xdp, packet, &path.source, &path.destination);
+  if (!route) return XDP_PASS;
   // Read once, by volatile: clang would else keep an address inside the context, which is refused.
   void* data = (void*)(long)*(volatile __u32*)&xdp->data;
   void* data_end = (void*)(long)*(volatile __u32*)&xdp->data_end;
-  const bool same = path.device == packet->device;
+  const bool same = route->device == packet->device;
   // A frame for another station, seen in promiscuous mode, bears not the address that we send with.
-  if (same && !for_this_station(data, data_end, &path)) return XDP_PASS;
-  if (!rewrite_xdp(data, data_end, packet, &path)) {
+  if (same && !for_this_station(data, data_end, route)) return XDP_PASS;
+  if (!rewrite_xdp(data, data_end, packet, &path, route)) {
     count(FL_DROP_rewrite_failed);
     return XDP_DROP;
   }
   count(FL_COUNT_xdp_forwarded);
   count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
-  return same ? XDP_TX : (int)bpf_redirect(path.device, 0);
+  return same ? XDP_TX : bpf_redirect(route->device, 0);
 }
 
 SEC("xdp") int fl_xdp(struct xdp_md* xdp) {
