@@ -149,10 +149,7 @@ class Reader {
         if (!ports(offset, end)) return;
         if (!needs(offset, end, 8)) return;
         header = 8;
-        if (get16(bytes_, offset + 4) != end - offset && !truncated_ && !out_.fragmented) {
-          out_.problem = "UDP length " + std::to_string(get16(bytes_, offset + 4));
-          return;
-        }
+        if (!udp_length(offset, end)) return;
         if (get16(bytes_, offset + 6) != 0) judge_checksum(offset, end);
         break;
       case 132:
@@ -192,6 +189,18 @@ class Reader {
     if (offset + size <= end) return true;
     if (!truncated_ || offset + 4 > end) out_.problem = "ends inside the transport header";
     return false;
+  }
+
+  // A datagram may be shorter than what IP carries: then that is where it ends. 0: to IP's end.
+  bool udp_length(size_t offset, size_t& end) {
+    const size_t length = get16(bytes_, offset + 4);
+    if (truncated_ || out_.fragmented || length == 0) return true;
+    if (length < 8 || length > end - offset) {
+      out_.problem = "UDP length " + std::to_string(length);
+      return false;
+    }
+    end = offset + length;
+    return true;
   }
 
   void quoted(size_t offset, size_t end, bool cut) {

@@ -366,23 +366,32 @@ void Datapath::let_pass(uint32_t seconds) {
   }
 }
 
-std::map<std::string, uint64_t> Datapath::counters() const {
-  static const int cpus = ::libbpf_num_possible_cpus();
-  std::vector<uint64_t> values(static_cast<size_t>(cpus));
-  std::map<std::string, uint64_t> out;
-  for (uint32_t counter = 0; counter < FL_COUNTERS; ++counter) {
-    if (!read(Map::kCounters, &counter, values.data())) continue;
-    uint64_t sum = 0;
-    for (const uint64_t value : values) sum += value;
-    out[counter_name(counter)] = sum;
+std::vector<uint64_t> Datapath::counter_values() const {
+  static const auto cpus = static_cast<size_t>(::libbpf_num_possible_cpus());
+  std::vector<uint32_t> keys(FL_COUNTERS);
+  std::vector<uint64_t> values(FL_COUNTERS * cpus), out(FL_COUNTERS);
+  uint32_t at = 0, count = FL_COUNTERS;
+  LIBBPF_OPTS(bpf_map_batch_opts, options);
+  const int error = ::bpf_map_lookup_batch(object_->fd(Map::kCounters), nullptr, &at, keys.data(),
+                                           values.data(), &count, &options);
+  if ((error != 0 && errno != ENOENT) || count != FL_COUNTERS) broken("read counters");
+  for (size_t i = 0; i < FL_COUNTERS; ++i) {
+    for (size_t cpu = 0; cpu < cpus; ++cpu) out[keys[i]] += values[i * cpus + cpu];
   }
+  return out;
+}
+
+std::map<std::string, uint64_t> Datapath::counters() const {
+  const std::vector<uint64_t> values = counter_values();
+  std::map<std::string, uint64_t> out;
+  for (uint32_t i = 0; i < FL_COUNTERS; ++i) out[counter_name(i)] = values[i];
   return out;
 }
 
 // ---- Running ----
 
 Outcome Datapath::run(Program program, const harness::Packet& packet, const Arrival& arrival) {
-  const std::map<std::string, uint64_t> before = counters();
+  const std::vector<uint64_t> before = counter_values();
   harness::Bytes out(packet.size() + 512);
   LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.bytes().data(), .data_out = out.data(),
               .data_size_in = static_cast<uint32_t>(packet.size()),
@@ -411,8 +420,9 @@ Outcome Datapath::run(Program program, const harness::Packet& packet, const Arri
                                              : tc_verdict(static_cast<int>(options.retval));
   out.resize(options.data_size_out);
   outcome.packet = harness::Packet(std::move(out));
-  for (const auto& [name, value] : counters()) {
-    if (value != before.at(name)) outcome.counted[name] = value - before.at(name);
+  const std::vector<uint64_t> now = counter_values();
+  for (uint32_t i = 0; i < FL_COUNTERS; ++i) {
+    if (now[i] != before[i]) outcome.counted[counter_name(i)] = now[i] - before[i];
   }
   returns_used_ = returns_used_ || outcome.counted.contains("flows_created");
   return outcome;

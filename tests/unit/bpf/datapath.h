@@ -121,6 +121,7 @@ class Datapath {
   Status measure_clock();
   void clear(Map map);
   void clear_array(Map map, size_t value_size, uint32_t elements);
+  std::vector<uint64_t> counter_values() const;
   void write(Map map, const void* key, const void* value);
   bool try_write(Map map, const void* key, const void* value);
   void erase(Map map, const void* key);

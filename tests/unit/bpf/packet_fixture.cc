@@ -36,7 +36,7 @@ void PacketTest::SetUp() {
   datapath_->reset();
 }
 
-Served PacketTest::serve(const Service& service) {
+Served PacketTest::serve(const VirtualService& service) {
   Served served = {0, next_entry_++, {}, {}};
   std::vector<std::string_view> all = service.endpoints;
   for (const std::string_view local : service.local) {
@@ -83,7 +83,7 @@ Served PacketTest::serve(const Service& service) {
   return served;
 }
 
-void PacketTest::also(Served& served, const Service& service) {
+void PacketTest::also(Served& served, const VirtualService& service) {
   const dataplane::SocketAddress at = harness::socket_address_of(service.at);
   fl_frontend frontend = {};
   configure([&](fl_config& config) { frontend.id = config.next_frontend_id++; });

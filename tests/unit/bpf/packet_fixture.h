@@ -25,7 +25,7 @@ namespace fairlead::bpf::testing {
 // local choice, "lm" both.
 using Routes = std::array<std::string_view, FL_SOURCE_CLASSES>;
 
-struct Service {
+struct VirtualService {
   std::string_view at;  // "10.96.0.1:80"; a node port stands under "0.0.0.0:30080" or "[::]:30080"
   uint8_t protocol = 6;
   fl_kind kind = FL_KIND_CLUSTER_IP;
@@ -50,9 +50,9 @@ class PacketTest : public ::testing::Test {
   void SetUp() override;
   Datapath& datapath() { return *datapath_; }
 
-  Served serve(const Service& service);
+  Served serve(const VirtualService& service);
   // Another virtual address of the same entry.
-  void also(Served& served, const Service& service);
+  void also(Served& served, const VirtualService& service);
   void choose_among(const Served& served, const std::vector<uint32_t>& endpoints);
   // Takes an endpoint out of every choice, as the loader does when it leaves.
   void retire(const Served& served, size_t endpoint);
