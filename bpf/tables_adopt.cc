@@ -103,7 +103,7 @@ void Tables::State::adopt_endpoints() {
     if ((endpoint.flags & (FL_ENDPOINT_CLUSTER | FL_ENDPOINT_LOCAL)) == 0) continue;
     taken[i] = true;
     const auto index = static_cast<uint32_t>(i);
-    if (adopted.entries.contains(endpoint.entry)) {
+    if (endpoint.generation != 0 && adopted.entries.contains(endpoint.entry)) {
       records[endpoint.entry].endpoints.push_back(index);
     } else {
       adopted.strays.push_back(index);
@@ -216,7 +216,7 @@ void Tables::State::revive(uint32_t index, const EntryKey& key) {
     entry->source_ranges.emplace_back(base, static_cast<uint8_t>(prefix.prefix_bits - fixed));
   }
   std::sort(entry->source_ranges.begin(), entry->source_ranges.end());
-  for (const fl_addr& address : cluster_addresses_of(*entry)) ++address_uses[address];
+  for (const fl_addr& address : cluster_addresses_of(*entry)) hold_address(address);
   records[index].entry = std::move(entry);
   records[index].revived = true;
   by_key.insert(index);

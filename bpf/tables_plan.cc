@@ -317,6 +317,16 @@ void Tables::State::believe(Plan& plan) {
   }
 }
 
+// Counts an entry that has `address` again, whatever became of the marker meanwhile.
+void Tables::State::hold_address(const fl_addr& address) {
+  ++address_uses[address];
+  const FrontendRecord marker = cluster_address_record(address);
+  const auto [place, inserted] = frontends.try_emplace(marker.key, marker.value);
+  if (!inserted && same_bytes(place->second, marker.value)) return;
+  place->second = marker.value;
+  stale_frontends.insert(marker.key);
+}
+
 void Tables::State::commit(Plan& plan) {
   Record& record = records[plan.index];
   fl_entry& memory = entries[plan.index];
@@ -342,7 +352,13 @@ void Tables::State::commit(Plan& plan) {
   for_each_run(record.ring, [&](uint64_t ring) {
     if (!holds_run(plan.after, ring)) let_go_run(ring);
   });
-  for (const fl_frontend_key& key : plan.drops) frontends.erase(key);
+  for (const fl_frontend_key& key : plan.drops) {
+    if (is_cluster_address(key) && address_uses.contains(key.address)) {
+      stale_frontends.insert(key);  // another entry's removal was taken back
+    } else {
+      frontends.erase(key);
+    }
+  }
   for (const fl_prefix_key& key : plan.prefixes_lost) prefixes.erase(key);
 
   const bool was_known = record.entry != nullptr;
@@ -374,7 +390,7 @@ void Tables::State::undo(Plan& plan) {
       if (!holds_run(record, ring)) let_go_run(ring);
     });
   }
-  for (const fl_addr& address : plan.addresses_lost) ++address_uses[address];
+  for (const fl_addr& address : plan.addresses_lost) hold_address(address);
   for (const fl_addr& address : plan.addresses_gained) {
     if (--address_uses[address] != 0) continue;
     address_uses.erase(address);

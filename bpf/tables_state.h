@@ -124,6 +124,7 @@ struct Tables::State {
   void give_back(Plan& plan);
   void publish(Plan& plan, const std::array<std::vector<uint32_t>, FL_CHOICES>& slots);
   void believe(Plan& plan);
+  void hold_address(const fl_addr& address);
   void commit(Plan& plan);
   void undo(Plan& plan);
   void let_go(uint32_t endpoint, uint8_t protocol);

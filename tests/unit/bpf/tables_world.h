@@ -79,6 +79,9 @@ class World {
   void observe_entries();
 
   uint64_t generation_ = 0;
+  // False after a first delta that was refused in part, until one is not: the maps do not say which
+  // of the entries had what, where several have changed since.
+  bool exact_ = true;
   // What was in use at the last look, and how often readers had been waited for.
   std::map<uint32_t, std::pair<int, fl_u32>> seen_endpoints_;  // generation
   std::map<uint32_t, std::pair<int, uint32_t>> seen_slots_;
