@@ -10,6 +10,7 @@ bool has(std::string_view mode, Behaviour behaviour) {
   static constexpr std::pair<std::string_view, Behaviour> kRows[] = {
       {"ebpf", Behaviour::kPodSocketsAreNeverMasqueraded},
       {"ebpf", Behaviour::kStaleUdpSocketsAreAborted},
+      {"ebpf", Behaviour::kTerminatingEndpointsLoseUdpFlows},
   };
   return std::find(std::begin(kRows), std::end(kRows), std::pair(mode, behaviour)) !=
          std::end(kRows);

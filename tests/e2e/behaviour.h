@@ -16,6 +16,9 @@ enum class Behaviour : uint8_t {
   // A UDP socket that is connected to an endpoint which goes is aborted: its owner reads
   // ECONNABORTED and connects anew. (Elsewhere the flow moves below it.)
   kStaleUdpSocketsAreAborted,
+  // An endpoint that gets no new connections any more, because it terminates while others are
+  // ready, loses its UDP flows at once. (Elsewhere they stay until it stops serving.)
+  kTerminatingEndpointsLoseUdpFlows,
 };
 
 bool has(std::string_view mode, Behaviour behaviour);
