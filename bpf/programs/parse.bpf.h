@@ -9,7 +9,7 @@
 #define FL_TCP_RST 0x04
 #define FL_TCP_ACK 0x10
 
-// Of linux/in6.h: macros there, so vmlinux.h has them not.
+// Of linux/in6.h: macros there, so vmlinux.h does not have them.
 #ifndef IPPROTO_ICMPV6
 #define IPPROTO_HOPOPTS 0
 #define IPPROTO_ROUTING 43
@@ -53,7 +53,8 @@ struct fl_packet {
   __u8 first_fragment;
   __u8 dont_fragment;  // always, in IPv6
   __u8 transport_header;  // its length
-  __u8 zero[3];
+  __u8 segments;  // several in one buffer (offload): lengths in headers may be 0, beyond 64 KiB
+  __u8 zero[2];
 };
 
 FL_INLINE __u32 bad_packet(struct fl_packet* packet, __u32 reason) {
@@ -111,8 +112,8 @@ FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
       return;
     }
     const __u32 length = bpf_ntohs(udp->len);
-    // Length 0 is a datagram of more than 64 KiB (segmentation offload).
-    if (length != 0 && (length < sizeof(*udp) || (length > payload && !packet->first_fragment))) {
+    const bool beyond = length == 0 && packet->segments;
+    if (!beyond && (length < sizeof(*udp) || (length > payload && !packet->first_fragment))) {
       {
       bad_packet(packet, FL_DROP_bad_header);
       return;
@@ -162,7 +163,7 @@ FL_INLINE __u32 parse_ipv4(void* data, void* data_end, __u32 network, __u32 avai
 
   const __u32 header = ip->ihl * 4;
   __u32 length = bpf_ntohs(ip->tot_len);
-  if (length == 0) length = available;  // segmentation offload beyond 64 KiB
+  if (length == 0 && packet->segments) length = available;
   packet->length = length < 0xffff ? length : 0xffff;
   packet->transport = network + header;
   if (ip->version != 4 || header < sizeof(*ip) || length < header) {
@@ -184,7 +185,7 @@ FL_INLINE __u32 parse_ipv6(void* data, void* data_end, __u32 network, __u32 avai
   packet->dont_fragment = 1;
   packet->transport = network + sizeof(*ip);
   __u32 length = bpf_ntohs(ip->payload_len);
-  length = length == 0 ? available : length + sizeof(*ip);  // 0: segmentation offload
+  length = length == 0 && packet->segments ? available : length + sizeof(*ip);
   packet->length = length < 0xffff ? length : 0xffff;
   if (ip->version != 6) return bad_packet(packet, FL_DROP_bad_header);
   if (length > available) return bad_packet(packet, FL_DROP_truncated);
@@ -261,7 +262,7 @@ __noinline int parse_extensions(struct __sk_buff* skb, struct fl_packet* packet)
 }
 
 FL_INLINE void parse_all(struct __sk_buff* skb, struct fl_packet* packet) {
-  *packet = (struct fl_packet){.device = skb->ifindex};
+  *packet = (struct fl_packet){.device = skb->ifindex, .segments = skb->gso_size != 0};
   parse_linear(skb, packet);
   if (packet->family == 6 && packet->kind == FL_PACKET_OTHER && is_extension(packet->protocol)) {
     parse_extensions(skb, packet);
