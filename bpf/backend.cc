@@ -64,6 +64,20 @@ void warn_when_not_forwarding(const std::vector<Family>& families) {
   }
 }
 
+// A process of the node whose port is also a masqueraded client's would lose answers to that one.
+void warn_of_shared_ports(const Options& options) {
+  const std::string path = "/proc/sys/net/ipv4/ip_local_port_range";
+  std::ifstream file(path);
+  int low = 0;
+  int high = 0;
+  if (file >> low >> high && low <= options.snat_last && high >= options.snat_first) {
+    LOG_WARNING(
+        "--ebpf-masquerade-ports={}-{} overlaps with {}, {}-{}: processes of this node may lose "
+        "answers to masqueraded clients; keep the two apart",
+        options.snat_first, options.snat_last, path, low, high);
+  }
+}
+
 class EbpfBackend final : public dataplane::Backend {
  public:
   explicit EbpfBackend(Options options) : options_(std::move(options)) {}
@@ -108,6 +122,7 @@ class EbpfBackend final : public dataplane::Backend {
 Status EbpfBackend::start(const NodeRules& rules) {
   rules_ = rules;
   warn_when_not_forwarding(rules.families);
+  warn_of_shared_ports(options_);
   ASSIGN_OR_RETURN(netns_cookie_, netns_cookie());
   ASSIGN_OR_RETURN(watcher_, DeviceWatcher::open());
   auto pins = Pins::open(options_.pin_path);
