@@ -30,6 +30,7 @@ Status FakeTableMaps::each(const Items& items, const Do& do_one) {
 
 Status FakeTableMaps::put_frontends(std::span<const FrontendRecord> records) {
   return each(records, [&](const FrontendRecord& record) -> Status {
+    if (fail_key && fail_key(record.key)) return Status::from_errno(EIO, "write", "fl_frontends");
     if (!kernel_.frontends.contains(record.key) &&
         kernel_.frontends.size() >= kernel_.capacity.frontends) {
       return Status::from_errno(E2BIG, "write", "fl_frontends");
