@@ -48,17 +48,16 @@ FL_INLINE __u32 source_class(const struct fl_config* settings, const struct fl_p
   return is_node_address(&packet->source) ? FL_SOURCE_NODE : FL_SOURCE_OTHER;
 }
 
-// XDP: the way for `destination` out of here. Not without a neighbour, not where the packet would not
-// fit, and only by devices that take packets from XDP.
+// XDP: the way for `destination` out of here. Not without a neighbour, not where the packet would
+// not fit, and only by devices that take packets from XDP.
 static __noinline struct fl_route* route_from_xdp(void* ctx, const struct fl_packet* packet,
                                                   const struct fl_addr* source,
                                                   const struct fl_addr* destination) {
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
-  struct fl_route* route =
-      find_route(ctx, settings, packet, packet->length, source, destination);
-  const bool usable = route && route->result == BPF_FIB_LKUP_RET_SUCCESS &&
-                      route->device_flags & FL_DEVICE_XDP;
+  struct fl_route* route = find_route(ctx, settings, packet, packet->length, source, destination);
+  const bool usable =
+      route && route->result == BPF_FIB_LKUP_RET_SUCCESS && route->device_flags & FL_DEVICE_XDP;
   return usable ? route : 0;
 }
 
@@ -93,7 +92,7 @@ FL_INLINE bool masquerade_source(const struct fl_config* settings, __u8 family, 
 // Takes the slot of `flow` for it. A slot that holds this very flow already (evicted from
 // `fl_new_flows`, and here again) is taken over as it is.
 static __noinline bool take_slot(const struct fl_config* settings, const struct fl_packet* packet,
-                         const struct fl_flow_key* key, const struct fl_flow* flow) {
+                                 const struct fl_flow_key* key, const struct fl_flow* flow) {
   struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &flow->slot);
   if (!slot) return false;
   const __u32 time = now();
@@ -134,7 +133,7 @@ struct fl_port_search {
 
 // Does a socket of this node listen on `port`, or is one connected with it to the flow's endpoint?
 static __noinline bool used_by_socket(void* ctx, const struct fl_packet* packet,
-                              const struct fl_flow* flow) {
+                                      const struct fl_flow* flow) {
   const __be16 port = flow->source_port;
   struct bpf_sock_tuple tuple = {};
   __u32 size;

@@ -20,8 +20,8 @@ FL_INLINE bool establish(const struct fl_flow_key* key, struct fl_flow* flow,
 
 enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
 
-// A packet of a flow that is not yet established, or that is closing: has it still got its slot, and
-// what does this packet change? `established`: in which map the flow is.
+// A packet of a flow that is not yet established, or that is closing: has it still got its slot,
+// and what does this packet change? `established`: in which map the flow is.
 static __noinline int advance_flow(const struct fl_packet* packet, const struct fl_flow_key* key,
                                    struct fl_flow* flow, bool established) {
   struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &flow->slot);
@@ -56,8 +56,7 @@ FL_INLINE int judge_flow(const struct fl_config* settings, const struct fl_packe
   }
   touch(settings, &flow->last_seen, now());
   const __u32 closing = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN | FL_FLOW_RESET;
-  if (established && !(flow->flags & closing) &&
-      !(packet->tcp_flags & (FL_TCP_FIN | FL_TCP_RST))) {
+  if (established && !(flow->flags & closing) && !(packet->tcp_flags & (FL_TCP_FIN | FL_TCP_RST))) {
     return FL_FLOW_GOES_ON;
   }
   return advance_flow(packet, key, flow, established);

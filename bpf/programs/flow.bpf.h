@@ -48,13 +48,13 @@ FL_INLINE __u32 return_slot(const struct fl_config* settings, const struct fl_ad
   return class << 16 | bpf_ntohs(source_port);
 }
 
-// The slot of the flow that a packet from `endpoint` to `source` answers; null when it answers none.
+// The slot of the flow that a packet from `endpoint` to `source` answers; null when it answers
+// none.
 FL_INLINE struct fl_return* find_return(const struct fl_config* settings,
                                         const struct fl_addr* endpoint, __be16 endpoint_port,
                                         const struct fl_addr* source, __be16 source_port,
                                         __u8 protocol) {
-  const __u32 slot =
-      return_slot(settings, endpoint, endpoint_port, source, source_port, protocol);
+  const __u32 slot = return_slot(settings, endpoint, endpoint_port, source, source_port, protocol);
   struct fl_return* back = bpf_map_lookup_elem(&fl_returns, &slot);
   if (!back || back->claim == 0 || back->protocol != protocol ||
       back->endpoint_port != endpoint_port || !same_address(&back->endpoint, endpoint) ||
@@ -95,9 +95,9 @@ FL_INLINE bool slot_abandoned(const struct fl_config* settings, const struct fl_
 
 FL_INLINE bool owns_slot(const struct fl_flow_key* key, const struct fl_flow* flow,
                          const struct fl_return* slot) {
-  return slot->claim != 0 && slot->frontend == key->frontend &&
-         slot->protocol == key->protocol && slot->client_port == key->client_port &&
-         slot->endpoint_port == flow->endpoint_port && same_address(&slot->client, &key->client) &&
+  return slot->claim != 0 && slot->frontend == key->frontend && slot->protocol == key->protocol &&
+         slot->client_port == key->client_port && slot->endpoint_port == flow->endpoint_port &&
+         same_address(&slot->client, &key->client) &&
          same_address(&slot->endpoint, &flow->endpoint) &&
          same_address(&slot->source, &flow->source);
 }

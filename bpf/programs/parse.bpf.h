@@ -21,9 +21,9 @@
 #define FL_ETHERNET_HEADER 14
 #define FL_IPV4_HEADER 20
 #define FL_IPV6_HEADER 40
-#define FL_EXTENSION_HEADERS 6        // more than this in one IPv6 packet are refused
-#define FL_LONGEST_HEADERS 640        // from the frame's start to the transport header's end
-#define FL_PACKET_OTHERHOST 3         // skb->pkt_type: seen in promiscuous mode only
+#define FL_EXTENSION_HEADERS 6  // more than this in one IPv6 packet are refused
+#define FL_LONGEST_HEADERS 640  // from the frame's start to the transport header's end
+#define FL_PACKET_OTHERHOST 3   // skb->pkt_type: seen in promiscuous mode only
 
 enum fl_packet_kind {
   FL_PACKET_OTHER,       // not ours to look at
@@ -37,21 +37,21 @@ struct fl_packet {
   struct fl_addr destination;
   __be16 source_port;
   __be16 destination_port;
-  __u16 network;    // offset of the IP header
-  __u16 transport;  // offset of the transport header, behind options and extension headers
-  __u16 length;     // IP total length, header included
-  __u16 checksum;   // of the IPv4 header, as it stands there
+  __u16 network;          // offset of the IP header
+  __u16 transport;        // offset of the transport header, behind options and extension headers
+  __u16 length;           // IP total length, header included
+  __u16 checksum;         // of the IPv4 header, as it stands there
   __be32 identification;  // of a fragment
   __u32 reason;
   __u32 device;  // the interface it is seen at
-  __u8 family;      // 4 or 6
+  __u8 family;   // 4 or 6
   __u8 protocol;
   __u8 kind;       // enum fl_packet_kind
   __u8 tcp_flags;  // of the first fragment only
   __u8 hop_limit;
   __u8 later_fragment;  // no transport header: ports come from `fl_fragments`
   __u8 first_fragment;
-  __u8 dont_fragment;  // always, in IPv6
+  __u8 dont_fragment;     // always, in IPv6
   __u8 transport_header;  // its length
   __u8 segments;  // several in one buffer (offload): lengths in headers may be 0, beyond 64 KiB
   __u8 zero[2];
@@ -85,9 +85,9 @@ FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
   void* header = data + offset;
   const __u32 least = protocol == IPPROTO_TCP ? 20 : protocol == IPPROTO_SCTP ? 12 : 8;
   if (payload < least) {
-      bad_packet(packet, FL_DROP_bad_header);
-      return;
-    }
+    bad_packet(packet, FL_DROP_bad_header);
+    return;
+  }
   packet->transport_header = least;
 
   if (protocol == IPPROTO_TCP) {
@@ -115,9 +115,9 @@ FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
     const bool beyond = length == 0 && packet->segments;
     if (!beyond && (length < sizeof(*udp) || (length > payload && !packet->first_fragment))) {
       {
-      bad_packet(packet, FL_DROP_bad_header);
-      return;
-    }
+        bad_packet(packet, FL_DROP_bad_header);
+        return;
+      }
     }
     packet->source_port = udp->source;
     packet->destination_port = udp->dest;
@@ -135,8 +135,8 @@ FL_INLINE void parse_transport(void* data, void* data_end, __u32 payload,
       bad_packet(packet, FL_DROP_truncated);
       return;
     }
-    const bool error = packet->family == 4 ? *type == 3 || *type == 11 || *type == 12
-                                           : *type >= 1 && *type <= 4;
+    const bool error =
+        packet->family == 4 ? *type == 3 || *type == 11 || *type == 12 : *type >= 1 && *type <= 4;
     if (error) packet->kind = FL_PACKET_ICMP_ERROR;
     return;
   }

@@ -106,8 +106,7 @@ FL_INLINE long rewrite_transport(struct __sk_buff* skb, const struct fl_packet* 
   const bool udp = packet->protocol == IPPROTO_UDP;
   const __u32 checksum = packet->transport + (udp ? 6 : 16);
   const __u64 none_stays_none = udp ? BPF_F_MARK_MANGLED_0 : 0;
-  long error =
-      bpf_l4_csum_replace(skb, checksum, 0, addresses, BPF_F_PSEUDO_HDR | none_stays_none);
+  long error = bpf_l4_csum_replace(skb, checksum, 0, addresses, BPF_F_PSEUDO_HDR | none_stays_none);
   if (error || before == after) return error;
   // Apart from the addresses: of a checksum that the device is to finish, only those are in it yet.
   error = bpf_l4_csum_replace(skb, checksum, before, after, 4 | none_stays_none);

@@ -1,9 +1,9 @@
 // The way out: a route lookup, remembered for a tenth of a second.
 //
 // bpf_fib_lookup() costs more than everything else that an established flow needs, and its answer
-// changes seldom. What is remembered is one CPU's own, by source (rules may ask for it), destination
-// and the device of arrival. Only full answers are kept: a missing neighbour or route is looked up
-// again by every packet.
+// changes seldom. What is remembered is one CPU's own, by source (rules may ask for it),
+// destination and the device of arrival. Only full answers are kept: a missing neighbour or route
+// is looked up again by every packet.
 #pragma once
 
 // A route lookup as if the packet, so rewritten, had arrived at its device.

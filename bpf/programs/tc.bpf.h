@@ -81,14 +81,13 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   return bpf_redirect_neigh(route->device, &route->next, sizeof(route->next), 0);
 }
 
-// Not static: the verifier then looks at it once, for every packet, and not once for each way through
-// the parser.
+// Not static: the verifier then looks at it once, for every packet, and not once for each way
+// through the parser.
 __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {
   if (!packet) return FL_ACT_PASS;
   struct fl_path path = {};
   bool returned = false;
-  const int verdict =
-      decide(skb, packet, egress ? FL_AT_EGRESS : FL_AT_INGRESS, &path, &returned);
+  const int verdict = decide(skb, packet, egress ? FL_AT_EGRESS : FL_AT_INGRESS, &path, &returned);
   if (verdict == FL_VERDICT_PASS) return FL_ACT_PASS;
   if (verdict == FL_VERDICT_DROP) return TC_ACT_SHOT;
   if (verdict == FL_VERDICT_REFUSE) return FL_ACT_REFUSE;

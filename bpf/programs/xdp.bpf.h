@@ -1,6 +1,6 @@
-// The packet path at the driver: what leaves the node again by a device that takes packets from XDP,
-// in the cases that make up the traffic. Everything else goes on to tc as it came: what is for this
-// node or its pods, fragments, ICMP, refusals, and what lacks a neighbour or does not fit.
+// The packet path at the driver: what leaves the node again by a device that takes packets from
+// XDP, in the cases that make up the traffic. Everything else goes on to tc as it came: what is for
+// this node or its pods, fragments, ICMP, refusals, and what lacks a neighbour or does not fit.
 #pragma once
 
 FL_INLINE bool rewrite_transport_xdp(void* data, void* data_end, const struct fl_packet* packet,
