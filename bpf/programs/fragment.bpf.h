@@ -1,10 +1,11 @@
 // A fragmented datagram has its ports in the first fragment alone; the later ones find them here.
 //
 // Who calls when: `fragment_ports` right after parsing, for every later fragment, before any look
-// at frontends or slots: it makes the fragment look like the datagram it is part of. `remember_fragment`
-// for a first fragment once it is known to be ours, forward or return, and before the packet is
-// rewritten: the record stands under the addresses as they arrive here, since that is how the later
-// fragments arrive too. What is nobody's of ours leaves no record.
+// at frontends or slots: it makes the fragment look like the datagram it is part of.
+// `remember_fragment` for a first fragment once it is known to be ours, forward or return, and
+// before the packet is rewritten: the record stands under the addresses as they arrive here, since
+// that is how the later fragments arrive too. What is nobody's of ours leaves no record; a later
+// fragment without one is judged like any packet that cannot be read.
 #pragma once
 
 FL_INLINE struct fl_fragment_key fragment_key(const struct fl_packet* packet) {
@@ -31,10 +32,4 @@ FL_INLINE bool fragment_ports(struct fl_packet* packet) {
   packet->destination_port = ports->destination_port;
   count(FL_COUNT_fragments_tracked);
   return true;
-}
-
-// A later fragment without its first one, to an address that only we can serve: it can reach nobody
-// (drop it as fragment_without_first). To any other address it is none of our business and passes.
-FL_INLINE bool fragment_is_lost(const struct fl_packet* packet) {
-  return judge_unserved(&packet->destination) != FL_UNSERVED_PASS;
 }

@@ -1,29 +1,27 @@
-// ICMP errors about packets that were rewritten here: "fragmentation needed" above all, without which a
-// connection hangs. The error quotes the packet as it was where it failed; whoever sent that packet knows it
-// by other addresses and ports, so the quoted ones are put back, and the error is sent to that sender.
+// ICMP errors about packets that were rewritten here: "fragmentation needed" above all, without
+// which a connection hangs. The error quotes the packet as it was where it failed; whoever sent
+// that packet knows it by other addresses and ports, so the quoted ones are put back, and the error
+// is sent to that sender.
 //
 //   quoted                       who reports           the error goes to
 //   source -> endpoint           the endpoint's side   the client, about client -> virtual address
 //   virtual address -> client    the client's side     the endpoint, about endpoint -> source
 //
-// `source` is what the endpoint sees as its client: the client itself or a masquerading address. A router
-// that reports keeps its name; an end of the flow gets the one by which the receiver knows it.
+// `source` is what the endpoint sees as its client: the client itself or a masquerading address. A
+// router that reports keeps its name; an end of the flow gets the one by which the receiver knows
+// it.
 //
-// Untouched (FL_NOT_OURS): errors about anything else, about later fragments, about packets quoted without
-// the first 8 bytes behind their IP header or with IPv6 extension headers, and about DSR flows.
+// Untouched (FL_NOT_OURS): errors about anything else, about later fragments, about packets quoted
+// without the first 8 bytes behind their IP header or with IPv6 extension headers, and about DSR
+// flows.
 #pragma once
 
 #define FL_NOT_OURS TC_ACT_UNSPEC
 #define FL_ICMP_CHECKSUM 2
 #define FL_QUOTED_TRANSPORT 8
 
-// What an error says once it is translated. An error has no ports of its own.
-struct fl_retold {
-  struct fl_path outer;
-  struct fl_path inner;
-};
-
-// The quoted packet: addresses, ports, offsets, lengths, family, protocol and header checksum; no more is filled in.
+// The quoted packet: addresses, ports, offsets, lengths, family, protocol and header checksum; no
+// more is filled in.
 FL_INLINE bool read_quoted(struct __sk_buff* skb, const struct fl_packet* packet,
                            struct fl_packet* quoted) {
   __builtin_memset(quoted, 0, sizeof(*quoted));
@@ -67,24 +65,25 @@ FL_INLINE bool read_quoted(struct __sk_buff* skb, const struct fl_packet* packet
 
 // The quoted packet was on its way to an endpoint.
 FL_INLINE bool retell_to_client(const struct fl_config* settings, const struct fl_packet* packet,
-                                const struct fl_packet* quoted, struct fl_retold* retold) {
+                                const struct fl_packet* quoted, struct fl_path* outer,
+                                struct fl_path* inner) {
   const struct fl_return* back =
       find_return(settings, &quoted->destination, quoted->destination_port, &quoted->source,
                   quoted->source_port, quoted->protocol);
   if (!back) return false;
   const bool endpoint_says = same_address(&packet->source, &quoted->destination);
-  retold->outer.source = endpoint_says ? back->address : packet->source;
-  retold->outer.destination = back->client;
-  retold->inner.source = back->client;
-  retold->inner.source_port = back->client_port;
-  retold->inner.destination = back->address;
-  retold->inner.destination_port = back->port;
+  outer->source = endpoint_says ? back->address : packet->source;
+  outer->destination = back->client;
+  inner->source = back->client;
+  inner->source_port = back->client_port;
+  inner->destination = back->address;
+  inner->destination_port = back->port;
   return true;
 }
 
 // The quoted packet was on its way to a client, in the name of a virtual address.
 FL_INLINE bool retell_to_endpoint(const struct fl_packet* packet, const struct fl_packet* quoted,
-                                  struct fl_retold* retold) {
+                                  struct fl_path* outer, struct fl_path* inner) {
   const struct fl_frontend* frontend =
       find_frontend(&quoted->source, quoted->source_port, quoted->protocol);
   if (!frontend) return false;
@@ -94,16 +93,25 @@ FL_INLINE bool retell_to_endpoint(const struct fl_packet* packet, const struct f
                                   .protocol = quoted->protocol};
   const struct fl_flow* flow = find_flow(&key);
   if (!flow || flow->flags & FL_FLOW_DSR) return false;
-  // Whoever masquerades its clients also hides the routers behind: the endpoint's network may let no
-  // foreign source in.
+  // Whoever masquerades its clients also hides the routers behind: the endpoint's network may let
+  // no foreign source in.
   const bool masqueraded = !same_address(&flow->source, &quoted->destination);
-  retold->outer.source = masqueraded ? flow->source : packet->source;
-  retold->outer.destination = flow->endpoint;
-  retold->inner.source = flow->endpoint;
-  retold->inner.source_port = flow->endpoint_port;
-  retold->inner.destination = flow->source;
-  retold->inner.destination_port = flow->source_port;
+  outer->source = masqueraded ? flow->source : packet->source;
+  outer->destination = flow->endpoint;
+  inner->source = flow->endpoint;
+  inner->source_port = flow->endpoint_port;
+  inner->destination = flow->source;
+  inner->destination_port = flow->source_port;
   return true;
+}
+
+// What the error says, and to whom, once it is translated; an error has no ports of its own. By
+// itself, as the stack is short.
+static __noinline bool retell(const struct fl_packet* packet, const struct fl_packet* quoted,
+                              struct fl_path* outer, struct fl_path* inner) {
+  const struct fl_config* settings = configuration();
+  return settings && (retell_to_client(settings, packet, quoted, outer, inner) ||
+                      retell_to_endpoint(packet, quoted, outer, inner));
 }
 
 // RFC 1624: the checksum `old` after its data has changed by `change`.
@@ -122,22 +130,21 @@ FL_INLINE bool store_quoted_network(struct __sk_buff* skb, const struct fl_packe
                              0) == 0;
 }
 
-// The quoted segment's own checksum, where that much of it is quoted. `difference`: of its addresses and
-// ports; `change` grows by what it changes itself.
+// The quoted segment's own checksum, where that much of it is quoted. `difference`: of its
+// addresses and ports; `change` grows by what it changes itself.
 FL_INLINE bool rewrite_quoted_checksum(struct __sk_buff* skb, const struct fl_packet* packet,
                                        const struct fl_packet* quoted, const __be16* ports,
                                        __u64 difference, __u64* change) {
   const bool sctp = quoted->protocol == IPPROTO_SCTP;
-  const __u32 field =
-      quoted->transport + (quoted->protocol == IPPROTO_TCP ? 16 : sctp ? 8 : 6);
+  const __u32 field = quoted->transport + (quoted->protocol == IPPROTO_TCP ? 16 : sctp ? 8 : 6);
   if (field + (sctp ? 4 : 2) > packet->network + packet->length) return true;
   if (sctp) {
     __u32 before;
     if (bpf_skb_load_bytes(skb, field, &before, sizeof(before)) != 0) return false;
-    const __u32 after = sctp_crc_change(
-        before, quoted->source_port | (__u32)quoted->destination_port << 16,
-        ports[0] | (__u32)ports[1] << 16,
-        (__u16)(quoted->length - (quoted->transport - quoted->network)));
+    const __u32 after =
+        sctp_crc_change(before, quoted->source_port | (__u32)quoted->destination_port << 16,
+                        ports[0] | (__u32)ports[1] << 16,
+                        (__u16)(quoted->length - (quoted->transport - quoted->network)));
     *change += (__u64)after + (__u32)~before;
     return bpf_skb_store_bytes(skb, field, &after, sizeof(after), 0) == 0;
   }
@@ -151,9 +158,9 @@ FL_INLINE bool rewrite_quoted_checksum(struct __sk_buff* skb, const struct fl_pa
   return bpf_skb_store_bytes(skb, field, &after, sizeof(after), 0) == 0;
 }
 
-// Gives the quoted packet its other addresses and ports; the outer ones are for send_on(). The sum over the
-// ICMP message stays what it was, since its checksum makes up for the change: a sum that the device took
-// over the packet holds on.
+// Gives the quoted packet its other addresses and ports; the outer ones are for send_on(). The sum
+// over the ICMP message stays what it was, since its checksum makes up for the change: a sum that
+// the device took over the packet holds on.
 FL_INLINE bool rewrite_quoted(struct __sk_buff* skb, const struct fl_packet* packet,
                               const struct fl_packet* quoted, const struct fl_path* inner) {
   const __u32 addresses = path_difference(quoted, inner);
@@ -184,16 +191,13 @@ enum fl_telling { FL_TELL_NOTHING, FL_TELL_ON, FL_TELL_BROKEN };
 // By itself, so that its structures are off the stack when the packet is sent on.
 static __noinline int translate_icmp_error(struct __sk_buff* skb, const struct fl_packet* packet,
                                            struct fl_path* outer) {
-  const struct fl_config* settings = configuration();
   struct fl_packet quoted;
-  struct fl_retold retold = {};
-  if (!settings || packet->first_fragment || !read_quoted(skb, packet, &quoted) ||
-      (!retell_to_client(settings, packet, &quoted, &retold) &&
-       !retell_to_endpoint(packet, &quoted, &retold))) {
+  struct fl_path inner = {};
+  if (packet->first_fragment || !read_quoted(skb, packet, &quoted) ||
+      !retell(packet, &quoted, outer, &inner)) {
     return FL_TELL_NOTHING;
   }
-  *outer = retold.outer;
-  return rewrite_quoted(skb, packet, &quoted, &retold.inner) ? FL_TELL_ON : FL_TELL_BROKEN;
+  return rewrite_quoted(skb, packet, &quoted, &inner) ? FL_TELL_ON : FL_TELL_BROKEN;
 }
 
 static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,

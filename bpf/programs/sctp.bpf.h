@@ -1,9 +1,10 @@
-// SCTP's checksum after a change of ports: a CRC32c over the whole packet, which must not be read again for
-// that.
+// SCTP's checksum after a change of ports: a CRC32c over the whole packet, which must not be read
+// again for that.
 //
-// CRC32c is linear: the CRC changes by the CRC (without its start and end values) of what changed, and bytes
-// of zero behind that change only multiply it by a power of x. The ports are the first four bytes, so the
-// change is (before ^ after) * x^(8 * length), in polynomials modulo the CRC's own.
+// CRC32c is linear: the CRC changes by the CRC (without its start and end values) of what changed,
+// and bytes of zero behind that change only multiply it by a power of x. The ports are the first
+// four bytes, so the change is (before ^ after) * x^(8 * length), in polynomials modulo the CRC's
+// own.
 //
 // No kernel types here: user space compiles it too, to hold it against a CRC taken bit by bit.
 #pragma once
@@ -11,12 +12,14 @@
 #include "bpf/layout.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "CRC32c and the ports are words of the packet here, read as they stand on a little-endian machine"
+#error \
+    "CRC32c and ports are read as they stand in the packet, on a little-endian machine"
 #endif
 
 #define FL_CRC32C 0x82f63b78U  // the polynomial, x^31 in the lowest bit
 
-// The product of two polynomials. Not static: the verifier then walks it once, whatever the callers.
+// The product of two polynomials. Not static: the verifier then walks it once, whatever the
+// callers.
 __attribute__((noinline)) fl_u32 sctp_multiply(fl_u32 a, fl_u32 b) {
   fl_u32 product = 0;
   for (int bit = 31; bit >= 0; --bit) {
@@ -26,8 +29,8 @@ __attribute__((noinline)) fl_u32 sctp_multiply(fl_u32 a, fl_u32 b) {
   return product;
 }
 
-// The checksum field of a packet of `bytes` (from the SCTP header on, below 65,536) whose field was `old`
-// when its two ports, as they stand in the header, were `ports_before`.
+// The checksum field of a packet of `bytes` (from the SCTP header on, below 65,536) whose field was
+// `old` when its two ports, as they stand in the header, were `ports_before`.
 __attribute__((noinline)) fl_u32 sctp_crc_change(fl_u32 old, fl_be32 ports_before,
                                                  fl_be32 ports_after, fl_u32 bytes) {
   fl_u32 crc = ports_before ^ ports_after;

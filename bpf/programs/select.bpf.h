@@ -14,7 +14,9 @@ FL_INLINE struct fl_frontend* find_frontend(const struct fl_addr* address, __be1
   key.address = (struct fl_addr){.word = {0, 0, is_v4(address) ? bpf_htonl(0xffff) : 0, 0}};
   frontend = bpf_map_lookup_elem(&fl_frontends, &key);
   if (!frontend) return 0;
-  const struct fl_node_address* own = bpf_map_lookup_elem(&fl_node_addresses, address);
+  // Copied: Linux 6.1 takes no key from memory that a global function was given.
+  key.address = *address;
+  const struct fl_node_address* own = bpf_map_lookup_elem(&fl_node_addresses, &key.address);
   return own && own->flags & FL_NODE_ADDRESS_NODE_PORTS ? frontend : 0;
 }
 
