@@ -36,9 +36,6 @@ using dataplane::Family;
 using dataplane::NodeRules;
 using std::chrono::steady_clock;
 
-// Nobody says that somebody else wrote into our maps, so they are compared from time to time.
-constexpr auto kMapAuditPeriod = std::chrono::minutes(5);
-
 struct CounterRow {
   std::string_view name;
   std::string_view help;
@@ -97,6 +94,7 @@ class EbpfBackend final : public dataplane::Backend {
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
   Result<uint64_t> follow_devices();
+  void schedule_map_audit();
   std::array<int, kMapCount> map_descriptors() const;
   void count_packets(std::vector<dataplane::Counter>& result) const;
   void count_flows(std::vector<dataplane::Counter>& result) const;
@@ -143,7 +141,7 @@ Status EbpfBackend::start(const NodeRules& rules) {
       std::make_unique<Attachments>(*pins_, Attachments::Settings{std::move(cgroup)}, programs);
   RETURN_IF_ERROR(attachments_->find());
   RETURN_IF_ERROR(serve().status());
-  next_map_audit_ = steady_clock::now() + kMapAuditPeriod;
+  schedule_map_audit();
   // Another layout's programs serve from maps of their own until ours are filled.
   if (attachments_->others_stand()) {
     LOG_INFO("the programs of another version serve until the first sync");
@@ -242,6 +240,12 @@ Result<Ack> EbpfBackend::apply(const Delta& delta) {
   return ack;
 }
 
+void EbpfBackend::schedule_map_audit() {
+  const bool never = options_.audit_period.count() == 0;
+  next_map_audit_ =
+      never ? steady_clock::time_point::max() : steady_clock::now() + options_.audit_period;
+}
+
 bool EbpfBackend::disturbed() {
   if (!attachments_) return false;
   const Result<uint64_t> followed = follow_devices();
@@ -272,7 +276,7 @@ Result<AuditReport> EbpfBackend::audit() {
   report.checked += tables->checked;
   report.repaired += tables->repaired;
   report.needs_complete = tables->needs_complete;
-  next_map_audit_ = steady_clock::now() + kMapAuditPeriod;
+  schedule_map_audit();
   return report;
 }
 

@@ -166,8 +166,8 @@ struct fl_config {
   fl_u32 cpus;           /* that may run: the masquerading ports are divided by it */
   fl_u32 tcp_established_seconds;
   fl_u32 tcp_closing_seconds;
-  fl_u32 udp_seconds;        /* no answer seen */
-  fl_u32 udp_stream_seconds; /* answered */
+  fl_u32 udp_seconds;        /* the client has not spoken again after an answer */
+  fl_u32 udp_stream_seconds; /* it has */
   fl_u32 next_frontend_id;   /* the loader's; kept here to outlive it */
   fl_u16 snat_first;         /* masquerading ports, host order, both included */
   fl_u16 snat_last;

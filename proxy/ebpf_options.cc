@@ -36,6 +36,7 @@ bpf::Options ebpf_options(const ProxyConfig& config) {
   set_unless_zero(options.tcp_established, config.conntrack.tcp_established_timeout);
   set_unless_zero(options.udp, config.conntrack.udp_timeout);
   set_unless_zero(options.udp_stream, config.conntrack.udp_stream_timeout);
+  options.audit_period = config.audit_period;
   options.sizes.frontends = ebpf.max_frontends;
   options.sizes.entries = ebpf.max_service_ports;
   options.sizes.endpoints = ebpf.max_endpoints;

@@ -86,8 +86,8 @@ FL_INLINE bool slot_abandoned(const struct fl_config* settings, const struct fl_
     seconds = FL_CLOSED_SECONDS;
   } else if (slot->flags & FL_FLOW_ESTABLISHED) {
     return false;
-  } else if (slot->flags & FL_FLOW_ANSWERED && settings->udp_stream_seconds > seconds) {
-    seconds = settings->udp_stream_seconds;
+  } else if (slot->protocol != IPPROTO_TCP && settings->udp_seconds > seconds) {
+    seconds = settings->udp_seconds;
   }
   const __u32 age = seconds * settings->hz;
   return older_than(slot->last_seen, time, age) && older_than(slot->claim, time, age);

@@ -18,7 +18,8 @@ FL_INLINE __u32 lifetime_of(const struct fl_config* settings, __u8 protocol, __u
     if (flags & FL_FLOW_CLIENT_FIN) flags |= FL_FLOW_ENDPOINT_FIN;
   }
   if (protocol != IPPROTO_TCP) {
-    return flags & FL_FLOW_ANSWERED ? settings->udp_stream_seconds : settings->udp_seconds;
+    // One question and its answer are no stream: to keep each for long would use up the ports.
+    return flags & FL_FLOW_ESTABLISHED ? settings->udp_stream_seconds : settings->udp_seconds;
   }
   if (is_closed(flags)) return settings->tcp_closing_seconds;
   return flags & FL_FLOW_ESTABLISHED ? settings->tcp_established_seconds : FL_EMBRYONIC_SECONDS;

@@ -96,10 +96,7 @@ std::vector<std::string> World::arguments(const std::string& mode,
       "--oom-score-adj=0",
       "--v=2",
   };
-  if (mode == "ebpf") {
-    all.push_back("--ebpf-cgroup=" + sandbox_->inside_path());
-    all.push_back("--ebpf-masquerade-ports=61000-65535");  // clients of these tests use all below
-  }
+  if (mode == "ebpf") all.push_back("--ebpf-cgroup=" + sandbox_->inside_path());
   for (const std::string& flag : flags) {
     std::erase_if(all,
                   [&](const std::string& known) { return flag_name(known) == flag_name(flag); });

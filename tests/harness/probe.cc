@@ -109,10 +109,10 @@ class Call {
  private:
   // A datagram from a port that another one used half a minute ago belongs to the same flow in the
   // eyes of connection tracking, and goes where that one went. So every flow gets a port of its
-  // own, in turn.
+  // own, in turn, out of those that Linux gives to clients: other ranges are others'.
   static uint16_t next_port() {
     static std::atomic<uint32_t> turn{0};
-    return static_cast<uint16_t>(10000 + turn++ % 51000);
+    return static_cast<uint16_t>(32768 + turn++ % 28232);
   }
 
   void bind_source(int family, bool own_port) {

@@ -49,7 +49,7 @@ Status prepare(Namespace& where) {
            {"net.ipv6.conf.default.accept_redirects", "0"},
            {"net.ipv6.conf.default.accept_dad", "0"},
            {"net.ipv6.conf.default.accept_ra", "0"},
-           {"net.ipv4.ip_local_port_range", "10000 60999"}}) {
+           {"net.ipv4.ip_local_port_range", "32768 60999"}}) {
     RETURN_IF_ERROR(where.sysctl(key, value));
   }
   return {};

@@ -108,7 +108,8 @@ TEST_F(SweepTest, EachKindOfFlowHasItsTime) {
       {IPPROTO_TCP, talking | FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN, kClosing},
       {IPPROTO_TCP, talking | FL_FLOW_RESET, kClosing},
       {IPPROTO_UDP, 0, kUdp},
-      {IPPROTO_UDP, FL_FLOW_ANSWERED, kStream},
+      {IPPROTO_UDP, FL_FLOW_ANSWERED, kUdp},
+      {IPPROTO_UDP, talking, kStream},
       {IPPROTO_SCTP, 0, kUdp},
       {IPPROTO_SCTP, talking, kStream},
   };

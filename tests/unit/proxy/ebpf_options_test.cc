@@ -20,6 +20,7 @@ TEST(EbpfOptions, DefaultsAreTheModes) {
   EXPECT_EQ(made.tcp_established, own.tcp_established);
   EXPECT_EQ(made.udp, own.udp);
   EXPECT_EQ(made.udp_stream, own.udp_stream);
+  EXPECT_EQ(made.audit_period, own.audit_period);
   const auto all = [](const bpf::Sizes& s) {
     return std::tuple(s.frontends, s.entries, s.endpoints, s.ring_slots, s.prefixes, s.flows,
                       s.new_flows, s.return_classes, s.affinity, s.fragments);
@@ -49,7 +50,9 @@ TEST(EbpfOptions, EveryOneIsPassedOn) {
   config.conntrack.tcp_established_timeout = seconds(13);
   config.conntrack.udp_timeout = seconds(14);
   config.conntrack.udp_stream_timeout = seconds(15);
+  config.audit_period = seconds(16);
   const bpf::Options made = ebpf_options(config);
+  EXPECT_EQ(made.audit_period, seconds(16));
   EXPECT_EQ(made.devices, std::vector<std::string>{"eth0"});
   EXPECT_EQ(made.xdp, bpf::XdpChoice::kGeneric);
   EXPECT_EQ(made.dsr, bpf::Dsr::kIpip);
