@@ -282,13 +282,17 @@ void Datapath::set_config(const fl_config& config) {
   write(Map::kConfig, &kZero, &config);
 }
 
-void Datapath::reset() {
-  for (const Map map : {Map::kFrontends, Map::kPrefixes, Map::kNodeAddresses, Map::kDevices,
-                        Map::kFlows, Map::kNewFlows, Map::kAffinity, Map::kFragments}) {
-    clear(map);
-  }
+void Datapath::forget_flows() {
+  for (const Map map : {Map::kFlows, Map::kNewFlows, Map::kAffinity, Map::kFragments}) clear(map);
   if (returns_used_) clear_array(Map::kReturns, sizeof(fl_return), kReturnClasses << 16);
   returns_used_ = false;
+}
+
+void Datapath::reset() {
+  for (const Map map : {Map::kFrontends, Map::kPrefixes, Map::kNodeAddresses, Map::kDevices}) {
+    clear(map);
+  }
+  forget_flows();
   clear_array(Map::kEntries, sizeof(fl_entry), sizes().entries);
   clear_array(Map::kEndpoints, sizeof(fl_endpoint), sizes().endpoints);
 

@@ -69,6 +69,7 @@ class Datapath {
   // Every map as it is after a start of the daemon with no service at all: the namespace's
   // addresses and devices, a detector for 10.1.0.0/16, 10.2.0.0/16, fd01::/64 and fd02::/64.
   void reset();
+  void forget_flows();
 
   Outcome run(Program program, const harness::Packet& packet, const Arrival& arrival = {});
 
