@@ -91,6 +91,7 @@ std::vector<Use> Tables::State::uses() const {
 void Tables::State::note_moves(std::span<const Change> upserts, std::span<const Change> removals) {
   released = {};
   moved = {};
+  if (by_key.empty()) return;
   const auto release = [&](const Change& change) {
     const Record* const record = find(*change.key);
     if (record == nullptr) return;
@@ -137,6 +138,13 @@ Result<Ack> Tables::State::apply(const Delta& delta) {
   for (const EntryPointer& entry : delta.upserted) upserts.push_back({&entry->key, entry});
   std::vector<Change> removals;
   for (const EntryKey& key : delta.removed) removals.push_back({&key, nullptr});
+  if (delta.complete) {
+    // Growing by and by would hash everything anew each time.
+    records.reserve(records.size() + upserts.size());
+    by_key.reserve(upserts.size());
+    frontends.reserve(2 * upserts.size());
+    address_uses.reserve(upserts.size());
+  }
   std::vector<EntryPointer> rest;  // holds the keys that `removals` points to
   if (delta.complete) rest = unwanted(delta.upserted);
   for (const EntryPointer& entry : rest) removals.push_back({&entry->key, nullptr});
@@ -169,6 +177,7 @@ Result<Ack> Tables::State::apply(const Delta& delta) {
 void Tables::State::run(std::span<const Change> changes, std::vector<Refusal>& refused,
                         std::vector<Postponed>& postponed) {
   std::vector<Plan> plans;
+  plans.reserve(std::min(changes.size(), kRound));
   for (size_t begin = 0; begin < changes.size(); begin += kRound) {
     const size_t end = std::min(begin + kRound, changes.size());
     plans.clear();

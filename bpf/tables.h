@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <vector>
 
@@ -53,7 +54,10 @@ class Tables {
     fl_addr address;
     fl_be16 port;
     uint8_t protocol;
-    friend bool operator==(const Gone&, const Gone&) = default;
+    friend bool operator==(const Gone& a, const Gone& b) {
+      return std::memcmp(&a.address, &b.address, sizeof a.address) == 0 && a.port == b.port &&
+             a.protocol == b.protocol;
+    }
   };
   std::vector<Gone> take_gone();
 

@@ -202,7 +202,9 @@ void World::acknowledge(const Delta& delta, const Ack& ack) {
   for (const EntryPointer& entry : delta.upserted) {
     if (!refused.contains(entry->key)) model[entry->key] = entry;
   }
-  for (auto& [key, entry] : model) {
+  for (auto& item : model) {
+    const EntryKey& key = item.first;
+    EntryPointer& entry = item.second;
     if (!refused.contains(key)) continue;
     auto left = std::make_shared<ForwardingEntry>(*entry);
     std::erase_if(left->frontends, [&](const Frontend& frontend) {
