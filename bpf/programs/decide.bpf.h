@@ -124,6 +124,21 @@ static __noinline int unserved(const struct fl_packet* packet) {
   }
 }
 
+// A client connects straight to an endpoint, from a port with which a flow to it has ended: what the
+// endpoint now says is not for that flow.
+static __noinline int forget_ended_flow(const struct fl_packet* packet) {
+  if ((packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) != FL_TCP_SYN) return 0;
+  const struct fl_config* settings = configuration();
+  if (!settings) return 0;
+  struct fl_return* slot =
+      find_return(settings, &packet->destination, packet->destination_port, &packet->source,
+                  packet->source_port, packet->protocol);
+  if (!slot) return 0;
+  const __u32 claim = *(volatile __u32*)&slot->claim;
+  if (claim != 0 && is_closed(slot->flags)) __sync_val_compare_and_swap(&slot->claim, claim, 0);
+  return 0;
+}
+
 // `*returned`: which of the two directions the path is.
 FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, struct fl_path* path,
                      bool* returned) {
@@ -137,5 +152,7 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
       find_return(settings, &packet->source, packet->source_port, &packet->destination,
                   packet->destination_port, packet->protocol);
   if (slot) return answer(settings, packet, slot, path);
-  return place == FL_AT_XDP ? FL_VERDICT_PASS : unserved(packet);
+  if (place == FL_AT_XDP) return FL_VERDICT_PASS;
+  forget_ended_flow(packet);
+  return unserved(packet);
 }

@@ -110,6 +110,22 @@ TEST_P(PacketPath, AProcessInTheNodesNetworkIsAnEndpointLikeAnyOther) {
   reaches({outside(), by_packet()}, mixed.at_cluster_ip(family()), {"node-a", "a1", "b1"});
 }
 
+// From the same port, first by the service, then to its endpoint itself: the answer is not taken
+// for one to the first connection.
+TEST_P(PacketPath, AnEndpointCanBeSpokenToDirectlyAfterwards) {
+  auto web = service().endpoints({"a2"}).protocols({Protocol::kTcp});
+  web.apply();
+  const Target direct = {Protocol::kTcp, of(Topology::pod("a2")), harness::kEchoPort};
+  for (uint16_t port = 20000; port < 20020; ++port) {
+    Question first = question(pod(), web.at_cluster_ip(family()).front());
+    Question second = question(pod(), direct);
+    first.source_port = second.source_port = port;
+    EXPECT_EQ(harness::ask(first).endpoint, "a2") << port;
+    const Answer answer = harness::ask(second, kSilence * 4);
+    EXPECT_EQ(answer.endpoint, "a2") << port << ": " << answer.to_string();
+  }
+}
+
 TEST_P(PacketPath, AffinityHolds) {
   auto web = service().endpoints({"a1", "a2", "b1", "b2"}).affinity(600).node_port();
   web.apply();
