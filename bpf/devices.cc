@@ -102,11 +102,7 @@ void Watcher::take(const route::Message& message, NodeView& view) {
       }
       break;
     case RTM_DELLINK:
-      if (const auto device = parse_link(message.payload)) {
-        view.devices.erase(device->index);
-        std::erase_if(view.addresses,
-                      [&](const HeldAddress& held) { return held.device == device->index; });
-      }
+      if (const auto device = parse_link(message.payload)) view.devices.erase(device->index);
       break;
     case RTM_NEWADDR:
     case RTM_DELADDR: {

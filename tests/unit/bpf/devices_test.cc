@@ -313,12 +313,18 @@ TEST_F(WatcherTest, SeesDevicesComeChangeAndGo) {
 TEST_F(WatcherTest, SeesPortsOfABridgeComeAndGo) {
   cable("one", "two");
   ip("link add sw type bridge");
+  ip("addr add 192.0.2.1/24 dev one");
   const auto watcher = open();
   ip("link set one master sw");
   EXPECT_TRUE(changed(*watcher));
   EXPECT_EQ(watcher->view().find(index("one"))->master, index("sw"));
+  // News of the bridge about its port say less than those of the device.
+  EXPECT_EQ(shell("bridge link set dev one hairpin on"), "");
+  changed(*watcher);
+  EXPECT_EQ(watcher->view().find(index("one"))->kind, "veth");
   ip("link set one nomaster");
   EXPECT_TRUE(changed(*watcher));
+  EXPECT_EQ(watcher->view().source(index("one"), Family::kIPv4), Address::parse("192.0.2.1"));
   ASSERT_NE(watcher->view().find(index("one")), nullptr);
   EXPECT_EQ(watcher->view().find(index("one"))->master, 0U);
 }
