@@ -70,6 +70,8 @@ class Datapath {
   // addresses and devices, a detector for 10.1.0.0/16, 10.2.0.0/16, fd01::/64 and fd02::/64.
   void reset();
   void forget_flows();
+  // Flows were made by other runs than run(): forget_flows() has slots to clear.
+  void mark_returns_used() { returns_used_ = true; }
 
   Outcome run(Program program, const harness::Packet& packet, const Arrival& arrival = {});
 
