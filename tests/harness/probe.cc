@@ -264,6 +264,10 @@ void Traffic::run(std::stop_token stop) {
     for (size_t i = 0; i < answers.size(); ++i) {
       ++report_.asked;
       if (answers[i].fate == Fate::kAnswered) continue;
+      if (answers[i].error == ECONNABORTED) {
+        ++report_.aborted;
+        continue;
+      }
       if (++report_.failed == 1) {
         report_.first_failure = questions_[i].target.to_string() + ": " + answers[i].to_string();
       }

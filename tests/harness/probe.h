@@ -97,7 +97,8 @@ class Traffic {
 
   struct Report {
     uint64_t asked = 0;
-    uint64_t failed = 0;
+    uint64_t failed = 0;   // but for those that were aborted
+    uint64_t aborted = 0;  // by the kernel of the client, which took the socket away
     std::string first_failure;
   };
   // Ends the traffic.
