@@ -101,7 +101,7 @@ void SocketWorld::make(Kernel& kernel) {
   ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
   std::string commands = "ip link set lo up";
   for (int host = 1; host < 12; ++host) {
-    commands += "&& ip addr add fd00:e::" + std::to_string(host) + "/128 dev lo nodad";
+    commands += "&& ip addr add fd00:e::" + std::to_string(host) + "/128 dev lo";
   }
   ASSERT_EQ(std::system(commands.c_str()), 0);
 
