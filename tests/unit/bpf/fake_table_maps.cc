@@ -42,6 +42,7 @@ Status FakeTableMaps::put_frontends(std::span<const FrontendRecord> records) {
 
 Status FakeTableMaps::remove_frontends(std::span<const fl_frontend_key> keys) {
   return each(keys, [&](const fl_frontend_key& key) -> Status {
+    if (fail_removal && fail_removal(key)) return Status::from_errno(EIO, "remove", "a frontend");
     kernel_.frontends.erase(key);
     return {};
   });

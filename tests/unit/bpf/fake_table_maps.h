@@ -64,7 +64,8 @@ class FakeTableMaps final : public TableMaps {
 
   // Asked before each record is written; true makes the call fail there, what came before is done.
   std::function<bool()> fail;
-  std::function<bool(const fl_frontend_key&)> fail_key;  // frontends that cannot be put
+  std::function<bool(const fl_frontend_key&)> fail_key;      // frontends that cannot be put
+  std::function<bool(const fl_frontend_key&)> fail_removal;  // nor removed
   // Told before each call that changes a map, and before each wait.
   std::function<void()> before_call = [] {};
   int calls = 0;  // that change a map

@@ -272,6 +272,85 @@ TEST(Tables, OneBadEntryDoesNotHoldUpTheOthers) {
   world.expect_served();
 }
 
+TEST(Tables, WhatCannotBeRemovedYetIsNotLedToAnotherEntry) {
+  World world({.entries = 1});
+  world.put(spec("a", 1).endpoints({1}));
+  int written = 0;
+  world.maps->fail = [&written] { return ++written > 1; };
+  world.maps->fail_removal = [](const fl_frontend_key&) { return true; };
+  world.lenient = true;
+  EXPECT_THAT(world.apply(), HasSubstr("default/a/TCP/IPv4: "));
+  world.maps->fail = nullptr;
+  ASSERT_EQ(world.ask("10.96.0.1:80").kind, Answer::kBroken);  // its entry is dead: nobody answers
+  world.remove("a");
+  world.put(spec("b", 2).endpoints({2}));
+  EXPECT_THAT(world.apply(), HasSubstr("default/b/TCP/IPv4: exhausted fl_entries"));
+  EXPECT_EQ(world.ask("10.96.0.1:80").kind, Answer::kBroken);
+  world.maps->fail_removal = nullptr;
+  EXPECT_EQ(world.apply(), "");
+  world.lenient = false;
+  world.expect_served();
+}
+
+TEST(Tables, ARemovalThatIsTakenBackKeepsTheClusterAddress) {
+  World world;
+  world.put(spec("a", 1).endpoints({1}).port_count(2));
+  world.apply();
+  world.remove("a");
+  world.maps->fail_removal = [](const fl_frontend_key& key) { return key.port == to_network(81); };
+  EXPECT_THAT(world.apply(), ::testing::StartsWith("default/a:p1/TCP/IPv4: "));
+  EXPECT_EQ(world.ask("10.96.0.1:80").kind, Answer::kRefused);
+  EXPECT_EQ(world.ask("10.96.0.1:81").kind, Answer::kTargets);
+  world.expect_served();
+  world.maps->fail_removal = nullptr;
+  EXPECT_EQ(world.apply(), "");
+  EXPECT_TRUE(world.kernel.frontends.empty());
+}
+
+TEST(Tables, AnAddressThatPassesOnIsServedAllTheWhile) {
+  // More entries than are written at once, so that giver and taker are in different batches.
+  World world({.entries = 3000, .endpoints = 9000, .ring_slots = 1 << 20, .frontends = 9000});
+  world.put(spec("a", 1).endpoints({1}).external(7).external_local().created(9));
+  world.put(spec("m", 3).endpoints({1}).port_count(2200));
+  world.apply();
+  world.put(spec("a", 1).endpoints({2}).external(7).external_local().created(9));
+  world.put(spec("m", 3).endpoints({2}).port_count(2200));
+  world.put(spec("z", 2).endpoints({1}).external(7).external_local().created(1));
+  world.maps->before_call = [&] { EXPECT_NE(world.ask("203.0.113.7:80").kind, Answer::kNobody); };
+  EXPECT_EQ(world.apply(), "");
+  EXPECT_EQ(world.ask("203.0.113.7:80").targets.count("10.1.0.1:8080"), 1U);
+}
+
+TEST(Tables, AdoptsNoIdTwice) {
+  World world;
+  world.put(spec("a", 1).endpoints({1}));
+  world.put(spec("b", 2).endpoints({2}));
+  world.apply();
+  fl_frontend* first = nullptr;
+  for (auto& [key, value] : world.kernel.frontends) {
+    if (key.port == 0) continue;
+    if (first == nullptr) first = &value;
+    value.id = first->id;
+  }
+  EXPECT_EQ(world.restart(), "");
+  world.expect_served();
+}
+
+TEST(Tables, TrustsNoRingOfAnEarlierRun) {
+  World world;
+  world.put(spec("a", 1).endpoints({1, 2}));
+  world.apply();
+  const uint64_t ring = world.kernel.entries[world.entry_of("10.96.0.1:80")].ring[0];
+  world.kernel.ring_slots[FL_RING_OFFSET(ring)] = world.kernel.ring_slots[FL_RING_OFFSET(ring) + 1];
+  world.adopt();
+  world.put(spec("a", 1).endpoints({1, 2}).load_balancer(1).external_local());
+  world.maps->fail = [] { return true; };
+  EXPECT_THAT(world.apply(), HasSubstr("default/a/TCP/IPv4: "));
+  world.maps->fail = nullptr;
+  EXPECT_EQ(world.apply(), "");
+  world.expect_served();
+}
+
 TEST(Tables, AddedFrontendsGoInOneCall) {
   World world;
   world.put(spec("a", 1).endpoints({1}).port_count(30));
