@@ -11,6 +11,7 @@ enum fl_verdict {
   FL_VERDICT_SEND,    // to be rewritten as struct fl_path says, and sent on
   FL_VERDICT_REFUSE,  // nobody to answer: the sender is told
   FL_VERDICT_DROP,    // counted already
+  FL_VERDICT_TUNNEL,  // to be encapsulated between the path's addresses: see dsr.bpf.h
 };
 
 // What a packet's addresses and ports become.
@@ -20,6 +21,10 @@ struct fl_path {
   __be16 source_port;
   __be16 destination_port;
 };
+
+static __noinline bool goes_directly(const struct fl_packet* packet,
+                                     const struct fl_frontend* frontend, __u32 place,
+                                     const struct fl_selection* selection);
 
 FL_INLINE int drop(__u32 counter) {
   count(counter);
@@ -269,6 +274,7 @@ static __noinline int choose_endpoint(const struct fl_packet* packet,
     return drop(FL_DROP_no_endpoints);
   }
   if (place == FL_AT_XDP && endpoint->flags & FL_ENDPOINT_MAYBE_HERE) return FL_VERDICT_PASS;
+  if (settings->dsr && goes_directly(packet, frontend, place, selection)) return FL_VERDICT_TUNNEL;
   if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
   return FL_VERDICT_SEND;
 }
@@ -279,7 +285,7 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
                                  struct fl_path* path) {
   struct fl_selection selection = {};
   const int verdict = choose_endpoint(packet, frontend, place, &selection);
-  if (verdict != FL_VERDICT_SEND) return verdict;
+  if (verdict != FL_VERDICT_SEND && verdict != FL_VERDICT_TUNNEL) return verdict;
   const struct fl_endpoint* endpoint = selection.endpoint;
   const __u32 zero = 0;
   struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
@@ -301,6 +307,7 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   flow->generation = endpoint->generation;
   flow->last_seen = now();
   flow->flags = 0;
+  if (verdict == FL_VERDICT_TUNNEL) return verdict;  // on with begin_direct()
   // The answer of this node itself passes fl_egress anyway: it may see its client.
   const bool masquerade =
       (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&

@@ -20,10 +20,20 @@ FL_INLINE bool establish(const struct fl_flow_key* key, struct fl_flow* flow,
 
 enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
 
+static __noinline int begin_direct(void* ctx, const struct fl_packet* packet,
+                                   const struct fl_frontend* frontend, __u32 place,
+                                   struct fl_path* path);
+static __noinline int advance_direct(const struct fl_packet* packet, const struct fl_flow_key* key,
+                                     struct fl_flow* flow, bool established);
+static __noinline int follow_directly(const struct fl_packet* packet,
+                                      const struct fl_frontend* frontend,
+                                      const struct fl_flow* flow, struct fl_path* path);
+
 // A packet of a flow that is not yet established, or that is closing: has it still got its slot,
 // and what does this packet change? `established`: in which map the flow is.
 static __noinline int advance_flow(const struct fl_packet* packet, const struct fl_flow_key* key,
                                    struct fl_flow* flow, bool established) {
+  if (flow->flags & FL_FLOW_DSR) return advance_direct(packet, key, flow, established);
   struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &flow->slot);
   const struct fl_config* settings = configuration();
   if (!slot || !settings || !owns_slot(key, flow, slot)) return FL_FLOW_BEGINS_ANEW;
@@ -74,6 +84,7 @@ FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct 
     const int standing = judge_flow(settings, packet, &key, flow, established);
     if (standing == FL_FLOW_FULL) return drop(FL_DROP_flows_full);
     if (standing == FL_FLOW_GOES_ON) {
+      if (flow->flags & FL_FLOW_DSR) return follow_directly(packet, frontend, flow, path);
       follow(flow, path);
       return FL_VERDICT_SEND;
     }
@@ -85,7 +96,9 @@ FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct 
       bpf_map_delete_elem(&fl_new_flows, &key);
     }
   }
-  return begin_flow(ctx, packet, frontend, place, path);
+  const int verdict = begin_flow(ctx, packet, frontend, place, path);
+  if (verdict != FL_VERDICT_TUNNEL) return verdict;
+  return begin_direct(ctx, packet, frontend, place, path);
 }
 
 // The endpoint closes or resets: its flow is told as well, so that the client's next packet knows.

@@ -22,6 +22,8 @@
 #include "bpf/programs/icmp.bpf.h"
 #include "bpf/programs/tc.bpf.h"
 #include "bpf/programs/xdp.bpf.h"
+#include "bpf/programs/dsr.bpf.h"
+#include "bpf/programs/dsr_receive.bpf.h"
 #include "bpf/programs/socket.bpf.h"
 #include "bpf/programs/sweep.bpf.h"
 #include "bpf/programs/udp_sockets.bpf.h"

@@ -43,6 +43,8 @@ FL_HASH(fl_datagrams, BPF_MAP_TYPE_SK_STORAGE, int, struct fl_datagrams, 0, on_d
 struct fl_beginning {
   struct fl_flow_key key;
   struct fl_flow flow;
+  struct fl_addr outer_source;  // of the tunnel that the packet came by: see dsr_receive.bpf.h
+  struct fl_addr outer_destination;
 };
 FL_HASH(fl_scratch, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_beginning, 1, preallocated);
 
@@ -61,3 +63,16 @@ struct fl_route {
 };
 #define FL_ROUTES 256
 FL_HASH(fl_routes, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_route, FL_ROUTES, preallocated);
+
+// Where the endpoints that tunnels lead to stand in `fl_endpoints`: see dsr_receive.bpf.h.
+struct fl_direct_key {
+  struct fl_addr address;
+  __u32 entry;
+};
+struct fl_direct {
+  __u32 index;  // 0: there was none, when it was looked for
+  __u32 generation;
+  __u32 found;  // when
+};
+FL_HASH(fl_directs, BPF_MAP_TYPE_LRU_HASH, struct fl_direct_key, struct fl_direct, 4096,
+        preallocated);

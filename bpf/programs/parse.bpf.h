@@ -277,6 +277,18 @@ __noinline int parse_paged(struct __sk_buff* skb, struct fl_packet* packet) {
   return 0;
 }
 
+FL_INLINE __u32 network_header(const struct fl_packet* packet) {
+  return packet->family == 4 ? FL_IPV4_HEADER : FL_IPV6_HEADER;
+}
+
+// A packet of the same family right behind a bare IP header.
+FL_INLINE bool is_tunnel(const struct fl_packet* packet) {
+  return packet->kind == FL_PACKET_OTHER &&
+         packet->protocol == (packet->family == 4 ? IPPROTO_IPIP : IPPROTO_IPV6) &&
+         packet->transport == packet->network + network_header(packet) &&
+         !packet->first_fragment && !packet->later_fragment;
+}
+
 // Packets of a VLAN are the VLAN device's to look at.
 FL_INLINE void parse_skb(struct __sk_buff* skb, struct fl_packet* packet) {
   if (skb->vlan_present) {

@@ -45,6 +45,7 @@ struct fl_selection {
   __u8 choice;                   // enum fl_choice
   __u8 empty;                    // enum fl_empty
   __u8 masquerade;
+  __u8 source_class;  // enum fl_source_class
 };
 
 FL_INLINE struct fl_endpoint* endpoint_in_ring(__u64 ring, __u32 hash, __u32* index) {
@@ -67,6 +68,7 @@ FL_INLINE void select_endpoint(const struct fl_config* settings, const struct fl
   const __u8 route = frontend->route[source_class < FL_SOURCE_CLASSES ? source_class : 0];
   selection->choice = route & FL_ROUTE_LOCAL ? FL_CHOICE_LOCAL : FL_CHOICE_CLUSTER;
   selection->masquerade = (route & FL_ROUTE_MASQUERADE) != 0;
+  selection->source_class = source_class;
   selection->empty = FL_EMPTY_REJECT;
   selection->endpoint = 0;
 

@@ -81,6 +81,10 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   return bpf_redirect_neigh(route->device, &route->next, sizeof(route->next), 0);
 }
 
+static __noinline int tunnel_skb(struct __sk_buff* skb, const struct fl_packet* packet,
+                                 const struct fl_path* path, bool egress);
+int serve_tunnel(struct __sk_buff* skb, struct fl_packet* packet);
+
 // Not static: the verifier then looks at it once, for every packet, and not once for each way
 // through the parser.
 __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {
@@ -91,6 +95,7 @@ __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet,
   if (verdict == FL_VERDICT_PASS) return FL_ACT_PASS;
   if (verdict == FL_VERDICT_DROP) return TC_ACT_SHOT;
   if (verdict == FL_VERDICT_REFUSE) return FL_ACT_REFUSE;
+  if (verdict == FL_VERDICT_TUNNEL) return tunnel_skb(skb, packet, &path, egress);
   if (packet->first_fragment) {
     // A part of the packet does not suffice to mend SCTP's checksum.
     if (packet->protocol == IPPROTO_SCTP && ports_change(packet, &path)) {
@@ -115,7 +120,12 @@ static __noinline bool complete_fragment(struct fl_packet* packet) {
 FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
   struct fl_packet packet;
   parse_skb(skb, &packet);
-  if (packet.kind == FL_PACKET_OTHER) return FL_ACT_PASS;
+  if (packet.kind == FL_PACKET_OTHER) {
+    if (egress || !is_tunnel(&packet)) return FL_ACT_PASS;
+    const int action = serve_tunnel(skb, &packet);
+    if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, &packet, action - FL_ACT_TOO_BIG);
+    return action;
+  }
   if (packet.kind == FL_PACKET_BAD) return judge_bad(&packet);
   if (packet.kind == FL_PACKET_ICMP_ERROR) {
     const int verdict = icmp_error_skb(skb, &packet, egress);

@@ -64,6 +64,9 @@ FL_INLINE bool for_this_station(void* data, void* data_end, const struct fl_rout
   return here[0] == own[0] && here[1] == own[1] && here[2] == own[2];
 }
 
+static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
+                                 const struct fl_path* path);
+
 // The verdict about a flow's packet. By itself for the verifier's sake, like serve_flow().
 __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet) {
   if (!packet) return XDP_PASS;
@@ -71,6 +74,7 @@ __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet
   bool returned = false;
   const int verdict = decide(xdp, packet, FL_AT_XDP, &path, &returned);
   if (verdict == FL_VERDICT_DROP) return XDP_DROP;
+  if (verdict == FL_VERDICT_TUNNEL) return tunnel_xdp(xdp, packet, &path);
   if (verdict != FL_VERDICT_SEND) return XDP_PASS;
   const struct fl_route* route = route_from_xdp(xdp, packet, &path.source, &path.destination);
   if (!route) return XDP_PASS;
