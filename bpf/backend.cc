@@ -83,6 +83,7 @@ class EbpfBackend final : public dataplane::Backend {
   Status start(const NodeRules& rules) override;
   Result<Ack> apply(const Delta& delta) override;
   bool disturbed() override;
+  int wake_fd() const override { return watcher_ ? watcher_->fd() : -1; }
   Result<AuditReport> audit() override;
   std::vector<dataplane::Counter> counters() override;
   Status remove_all() override;

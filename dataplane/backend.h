@@ -64,6 +64,9 @@ class Backend {
   // True when somebody else may have touched our rules since the last call: audit() is then due now
   // rather than at the end of the period. Cheap; called often.
   virtual bool disturbed() = 0;
+  // A descriptor that is readable when disturbed() should be called at once, for what cannot wait
+  // for the next call: a device that came, say. -1: there is none (yet).
+  virtual int wake_fd() const { return -1; }
 
   // Compares what is installed with what was acknowledged and repairs the difference.
   virtual Result<AuditReport> audit() = 0;

@@ -242,6 +242,7 @@ class CountingBackend final : public dataplane::Backend {
     publish();  // asked every few seconds
     return backend_->disturbed();
   }
+  int wake_fd() const override { return backend_->wake_fd(); }
   Result<dataplane::AuditReport> audit() override { return backend_->audit(); }
   std::vector<dataplane::Counter> counters() override { return backend_->counters(); }
   Status remove_all() override { return backend_->remove_all(); }

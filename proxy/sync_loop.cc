@@ -65,9 +65,10 @@ void SyncLoop::stop() {
 Status SyncLoop::run() {
   parts_.node->set_interface_addresses(parts_.addresses->addresses());
   while (!stopping_) {
-    std::array<pollfd, 3> fds = {{{parts_.mailbox->wake_fd(), POLLIN, 0},
+    std::array<pollfd, 4> fds = {{{parts_.mailbox->wake_fd(), POLLIN, 0},
                                   {parts_.addresses->fd(), POLLIN, 0},
-                                  {stop_fd_.get(), POLLIN, 0}}};
+                                  {stop_fd_.get(), POLLIN, 0},
+                                  {parts_.backend->wake_fd(), POLLIN, 0}}};
     if (::poll(fds.data(), fds.size(), wait_milliseconds(steady_clock::now())) < 0 &&
         errno != EINTR) {
       return Status::from_errno(errno, "poll", "sync loop");
@@ -80,6 +81,7 @@ Status SyncLoop::run() {
         node_dirty_ = true;
       }
     }
+    if (fds[3].revents != 0 && parts_.backend->disturbed()) next_audit_ = steady_clock::now();
     take_messages();
     if (parts_.node->pod_cidrs_changed()) {
       return Status::error(StatusCode::kConflict, "detect local traffic by", "NodeCIDR",
