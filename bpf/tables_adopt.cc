@@ -88,8 +88,20 @@ void Tables::State::adopt_entry(uint32_t index) {
     const uint64_t ring = entries[index].ring[c];
     if (FL_RING_SIZE(ring) == 0) continue;
     const bool shared = c == 1 && ring == record.ring[0];
-    if (shared || ring_space.take(FL_RING_OFFSET(ring), FL_RING_SIZE(ring))) record.ring[c] = ring;
+    if (shared || take_run(ring, index)) record.ring[c] = ring;
   }
+}
+
+// A run counts as the entry's when each slot names one of its endpoints: room is not given to
+// noise.
+bool Tables::State::take_run(uint64_t ring, uint32_t index) {
+  const uint32_t offset = FL_RING_OFFSET(ring);
+  const uint32_t size = FL_RING_SIZE(ring);
+  if (uint64_t{offset} + size > ring_slots.size()) return false;
+  for (const uint32_t slot : ring_slots.subspan(offset, size)) {
+    if (slot >= endpoints.size() || endpoints[slot].entry != index) return false;
+  }
+  return ring_space.take(offset, size);
 }
 
 void Tables::State::adopt_endpoints() {

@@ -134,6 +134,7 @@ struct Tables::State {
   // tables_adopt.cc
   Status adopt();
   void adopt_entry(uint32_t index);
+  bool take_run(uint64_t ring, uint32_t index);
   void adopt_endpoints();
   uint32_t claim(const dataplane::ForwardingEntry& entry);
   // Gives an earlier run's record that was claimed in vain a life of its own, as it stands.

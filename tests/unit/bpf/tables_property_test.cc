@@ -68,7 +68,7 @@ struct Trouble {
 
 void live_through(const std::vector<uint8_t>& bytes, Trouble trouble) {
   Draw draw(bytes);
-  World world(trouble.tight ? draw_tight(draw) : Capacity{});
+  World world(trouble.tight ? draw_tight(draw) : Capacity{.ring_slots = 1 << 15});
   const size_t steps = bytes.size() / 8 + 1;
   for (size_t step = 0; step < steps; ++step) {
     for (int changes = draw.below(3); changes >= 0; --changes) {
@@ -156,7 +156,7 @@ void adopt_noise(unsigned seed) {
   std::vector<uint8_t> bytes(64);
   for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(random());
   Draw draw(bytes);
-  World world({.ring_slots = 1 << 14});
+  World world({.ring_slots = 1 << 15});
   for (int i = 0; i < 4; ++i) world.put(draw_spec(draw));
   world.apply();
   const unsigned rarity = 1U << random() % 8;

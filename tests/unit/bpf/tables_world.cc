@@ -218,9 +218,12 @@ void World::acknowledge(const Delta& delta, const Ack& ack) {
     entry = std::move(left);
   }
   table.acknowledge(delta, refused_keys);
+  const bool unled = std::any_of(model.begin(), model.end(), [&](const auto& item) {
+    return refused.contains(item.first) && item.second->frontends.empty();
+  });
   if (refused.empty()) {
     exact_ = true;
-  } else if (delta.complete) {
+  } else if (delta.complete || unled) {
     exact_ = false;
   }
 }
@@ -408,6 +411,7 @@ void World::observe() {
 }
 
 void World::observe_entries() {
+  if (!exact_) return seen_entries_.clear();
   const int waits = maps->waits;
   for (const auto& [key, entry] : model) {
     for (const Frontend& frontend : entry->frontends) {
