@@ -202,28 +202,27 @@ void World::acknowledge(const Delta& delta, const Ack& ack) {
   for (const EntryPointer& entry : delta.upserted) {
     if (!refused.contains(entry->key)) model[entry->key] = entry;
   }
+  bool passed_on = false;
   for (auto& item : model) {
     const EntryKey& key = item.first;
     EntryPointer& entry = item.second;
     if (!refused.contains(key)) continue;
     auto left = std::make_shared<ForwardingEntry>(*entry);
-    std::erase_if(left->frontends, [&](const Frontend& frontend) {
-      return std::any_of(delta.upserted.begin(), delta.upserted.end(), [&](const auto& other) {
-        return other->key != key && !refused.contains(other->key) &&
-               other->key.protocol == key.protocol &&
-               std::any_of(other->frontends.begin(), other->frontends.end(),
-                           [&](const Frontend& f) { return f.address == frontend.address; });
-      });
-    });
+    passed_on |=
+        0 < std::erase_if(left->frontends, [&](const Frontend& frontend) {
+          return std::any_of(delta.upserted.begin(), delta.upserted.end(), [&](const auto& other) {
+            return other->key != key && !refused.contains(other->key) &&
+                   other->key.protocol == key.protocol &&
+                   std::any_of(other->frontends.begin(), other->frontends.end(),
+                               [&](const Frontend& f) { return f.address == frontend.address; });
+          });
+        });
     entry = std::move(left);
   }
   table.acknowledge(delta, refused_keys);
-  const bool unled = std::any_of(model.begin(), model.end(), [&](const auto& item) {
-    return refused.contains(item.first) && item.second->frontends.empty();
-  });
   if (refused.empty()) {
     exact_ = true;
-  } else if (delta.complete || unled) {
+  } else if (delta.complete || passed_on) {
     exact_ = false;
   }
 }

@@ -81,7 +81,7 @@ class World {
   uint64_t generation_ = 0;
   // False after a first delta that was refused in part, until one is not: the maps do not say which
   // of the entries had what, where several have changed since. And while an entry that was refused
-  // still stands although all of its addresses have passed to others: nothing tells its indexes.
+  // has lost addresses to others: its endpoints and its cluster IP's marker stand until it goes in.
   bool exact_ = true;
   // What was in use at the last look, and how often readers had been waited for.
   std::map<uint32_t, std::pair<int, fl_u32>> seen_endpoints_;  // generation
