@@ -204,6 +204,12 @@ std::vector<std::string> ScaleWorld::arguments() const {
       "--metrics-bind-address=127.0.0.1:" + std::to_string(harness::kMetricsPort),
       "--conntrack-max-per-core=0",  // the machine's own limits stay as they are
       "--oom-score-adj=0"};
+  if (shape_.services > 60000) {  // beyond the default room
+    for (const char* flag : {"--ebpf-max-frontends=262144", "--ebpf-max-service-ports=131072",
+                             "--ebpf-max-endpoints=1048576"}) {
+      all.push_back(flag);
+    }
+  }
   if (setup_.sandbox != nullptr) all.push_back("--ebpf-cgroup=" + setup_.sandbox->inside_path());
   return all;
 }

@@ -23,10 +23,10 @@ enum class Dsr : uint8_t { kOff, kIpip };
 
 // A map whose size an operator sets.
 struct Sizes {
-  uint32_t frontends = 1 << 18;   // --ebpf-max-frontends: virtual addresses and ports
-  uint32_t entries = 1 << 17;     // --ebpf-max-service-ports
-  uint32_t endpoints = 1 << 20;   // --ebpf-max-endpoints
-  uint32_t ring_slots = 1 << 22;  // --ebpf-max-ring-slots, in slots (16 to a map element)
+  uint32_t frontends = 1 << 17;   // --ebpf-max-frontends: virtual addresses and ports
+  uint32_t entries = 1 << 16;     // --ebpf-max-service-ports
+  uint32_t endpoints = 1 << 18;   // --ebpf-max-endpoints
+  uint32_t ring_slots = 1 << 21;  // --ebpf-max-ring-slots, in slots (16 to a map element)
   uint32_t prefixes = 1 << 16;    // --ebpf-max-source-ranges
   uint32_t flows = 1 << 18;       // --ebpf-max-flows: established flows
   uint32_t new_flows = 1 << 16;   // --ebpf-max-new-flows

@@ -93,10 +93,10 @@ struct EbpfConfig {
   uint16_t masquerade_last = 29999;
   std::string pin_path = "/sys/fs/bpf/fairlead";  // absolute
   std::string cgroup;                             // absolute; empty: the root of the hierarchy
-  uint32_t max_frontends = 262144;
-  uint32_t max_service_ports = 131072;
-  uint32_t max_endpoints = 1048576;
-  uint32_t max_ring_slots = 4194304;  // a multiple of 16
+  uint32_t max_frontends = 131072;
+  uint32_t max_service_ports = 65536;
+  uint32_t max_endpoints = 262144;
+  uint32_t max_ring_slots = 2097152;  // a multiple of 16
   uint32_t max_source_ranges = 65536;
   uint32_t max_flows = 262144;
   uint32_t max_new_flows = 65536;

@@ -84,10 +84,10 @@ struct Settings {
     std::string masquerade_ports = "10000-29999";
     std::string pin_path = "/sys/fs/bpf/fairlead";
     std::string cgroup;
-    int32_t max_frontends = 262144;
-    int32_t max_service_ports = 131072;
-    int32_t max_endpoints = 1048576;
-    int32_t max_ring_slots = 4194304;
+    int32_t max_frontends = 131072;
+    int32_t max_service_ports = 65536;
+    int32_t max_endpoints = 262144;
+    int32_t max_ring_slots = 2097152;
     int32_t max_source_ranges = 65536;
     int32_t max_flows = 262144;
     int32_t max_new_flows = 65536;
