@@ -274,8 +274,6 @@ static __noinline int choose_endpoint(const struct fl_packet* packet,
     return drop(FL_DROP_no_endpoints);
   }
   if (place == FL_AT_XDP && endpoint->flags & FL_ENDPOINT_MAYBE_HERE) return FL_VERDICT_PASS;
-  if (settings->dsr && goes_directly(packet, frontend, place, selection)) return FL_VERDICT_TUNNEL;
-  if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
   return FL_VERDICT_SEND;
 }
 
@@ -285,7 +283,7 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
                                  struct fl_path* path) {
   struct fl_selection selection = {};
   const int verdict = choose_endpoint(packet, frontend, place, &selection);
-  if (verdict != FL_VERDICT_SEND && verdict != FL_VERDICT_TUNNEL) return verdict;
+  if (verdict != FL_VERDICT_SEND) return verdict;
   const struct fl_endpoint* endpoint = selection.endpoint;
   const __u32 zero = 0;
   struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
@@ -307,7 +305,12 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   flow->generation = endpoint->generation;
   flow->last_seen = now();
   flow->flags = 0;
-  if (verdict == FL_VERDICT_TUNNEL) return verdict;  // on with begin_direct()
+  if (settings->dsr && goes_directly(packet, frontend, place, &selection)) {
+    flow->flags = FL_FLOW_DSR;
+    if (frontend->kind == FL_KIND_NODE_PORT) flow->source = (struct fl_addr){};
+    return FL_VERDICT_TUNNEL;  // begin_direct() goes on
+  }
+  if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
   // The answer of this node itself passes fl_egress anyway: it may see its client.
   const bool masquerade =
       (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&

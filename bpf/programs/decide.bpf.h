@@ -21,13 +21,9 @@ FL_INLINE bool establish(const struct fl_flow_key* key, struct fl_flow* flow,
 enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
 
 static __noinline int begin_direct(void* ctx, const struct fl_packet* packet,
-                                   const struct fl_frontend* frontend, __u32 place,
-                                   struct fl_path* path);
+                                   __u32 place, struct fl_path* path);
 static __noinline int advance_direct(const struct fl_packet* packet, const struct fl_flow_key* key,
                                      struct fl_flow* flow, bool established);
-static __noinline int follow_directly(const struct fl_packet* packet,
-                                      const struct fl_frontend* frontend,
-                                      const struct fl_flow* flow, struct fl_path* path);
 
 // A packet of a flow that is not yet established, or that is closing: has it still got its slot,
 // and what does this packet change? `established`: in which map the flow is.
@@ -84,9 +80,8 @@ FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct 
     const int standing = judge_flow(settings, packet, &key, flow, established);
     if (standing == FL_FLOW_FULL) return drop(FL_DROP_flows_full);
     if (standing == FL_FLOW_GOES_ON) {
-      if (flow->flags & FL_FLOW_DSR) return follow_directly(packet, frontend, flow, path);
       follow(flow, path);
-      return FL_VERDICT_SEND;
+      return flow->flags & FL_FLOW_DSR ? FL_VERDICT_TUNNEL : FL_VERDICT_SEND;
     }
     if (place == FL_AT_XDP) return FL_VERDICT_PASS;
     release_slot(&key, flow);
@@ -98,7 +93,7 @@ FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct 
   }
   const int verdict = begin_flow(ctx, packet, frontend, place, path);
   if (verdict != FL_VERDICT_TUNNEL) return verdict;
-  return begin_direct(ctx, packet, frontend, place, path);
+  return begin_direct(ctx, packet, place, path);
 }
 
 // The endpoint closes or resets: its flow is told as well, so that the client's next packet knows.

@@ -8,7 +8,7 @@
 //   inner packet       as it came, but for its TTL
 //
 // The flow (FL_FLOW_DSR) has no slot, since no answer comes by. It pins the endpoint, so that a
-// change of the ring moves nobody; `source` is the outer one. Without room for flows the ring alone
+// change of the ring moves nobody; `source` is the outer one, zero for a node port. Without room for flows the ring alone
 // decides, by the same hash on every node and for every packet.
 #pragma once
 
@@ -31,14 +31,9 @@ static __noinline bool goes_directly(const struct fl_packet* packet,
          !is_node_address(&endpoint->address);
 }
 
-static __noinline int follow_directly(const struct fl_packet* packet,
-                                      const struct fl_frontend* frontend,
-                                      const struct fl_flow* flow, struct fl_path* path) {
-  path->source = frontend->kind == FL_KIND_NODE_PORT ? packet->destination : flow->source;
-  path->destination = flow->endpoint;
-  path->source_port = packet->source_port;
-  path->destination_port = packet->destination_port;
-  return FL_VERDICT_TUNNEL;
+// What stands in the path of a node port's flow is no address: the client's word counts.
+FL_INLINE void name_outer_source(const struct fl_packet* packet, struct fl_path* path) {
+  if (is_zero(&path->source)) path->source = packet->destination;
 }
 
 // The way to the endpoint, as route_from_xdp(), for the packet with its outer header.
@@ -53,9 +48,8 @@ static __noinline struct fl_route* direct_route(struct xdp_md* xdp, const struct
   return usable ? route : 0;
 }
 
-// Goes on where begin_flow() leaves off: client and endpoint stand in the scratch flow.
-static __noinline int begin_direct(void* ctx, const struct fl_packet* packet,
-                                   const struct fl_frontend* frontend, __u32 place,
+// Goes on where begin_flow() leaves off: the flow stands in the scratch, but for its outer source.
+static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __u32 place,
                                    struct fl_path* path) {
   const __u32 zero = 0;
   struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
@@ -63,14 +57,16 @@ static __noinline int begin_direct(void* ctx, const struct fl_packet* packet,
   if (!beginning || !settings) return FL_VERDICT_PASS;
   const struct fl_flow_key* key = &beginning->key;
   struct fl_flow* flow = &beginning->flow;
-  flow->flags = FL_FLOW_DSR;
   flow->slot = 0;
   flow->source_port = key->client_port;
-  const __u32 towards = device_towards(ctx, packet, &flow->endpoint);
-  if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
-    return drop(FL_DROP_no_source_address);
+  if (!is_zero(&flow->source)) {
+    const __u32 towards = device_towards(ctx, packet, &flow->endpoint);
+    if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
+      return drop(FL_DROP_no_source_address);
+    }
   }
-  follow_directly(packet, frontend, flow, path);
+  follow(flow, path);
+  name_outer_source(packet, path);
   if (place == FL_AT_XDP && !direct_route(ctx, packet, path)) return FL_VERDICT_PASS;
   if (settings->refuse_new_flows) return FL_VERDICT_TUNNEL;
   if (bpf_map_update_elem(&fl_new_flows, key, flow, BPF_NOEXIST) == 0) {
@@ -79,7 +75,7 @@ static __noinline int begin_direct(void* ctx, const struct fl_packet* packet,
   }
   // Another CPU was faster, perhaps by another ring; or there is no room.
   const struct fl_flow* other = find_flow(key);
-  if (other && other->flags & FL_FLOW_DSR) follow_directly(packet, frontend, other, path);
+  if (other && other->flags & FL_FLOW_DSR) follow(other, path);
   return FL_VERDICT_TUNNEL;
 }
 
@@ -168,9 +164,10 @@ static __noinline bool encapsulate_skb(struct __sk_buff* skb, const struct fl_pa
 // Too big with its outer header: who sent it hears so, even where it allows fragments, since those
 // of the outer packet would not be put together at the other end.
 static __noinline int tunnel_skb(struct __sk_buff* skb, const struct fl_packet* packet,
-                                 const struct fl_path* path, bool egress) {
+                                 struct fl_path* path, bool egress) {
   const struct fl_config* settings = configuration();
   if (!settings) return FL_ACT_PASS;
+  name_outer_source(packet, path);
   const __u32 header = network_header(packet);
   if (packet->first_fragment) remember_fragment(packet);
   struct fl_route* route = find_route(skb, settings, packet, wire_length(skb, packet) + header,
@@ -212,7 +209,8 @@ FL_INLINE bool encapsulate_xdp(struct xdp_md* xdp, const struct fl_packet* packe
 }
 
 static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
-                                 const struct fl_path* path) {
+                                 struct fl_path* path) {
+  name_outer_source(packet, path);
   const struct fl_route* route = direct_route(xdp, packet, path);
   if (!route) return XDP_PASS;
   void* data = (void*)(long)*(volatile __u32*)&xdp->data;

@@ -19,8 +19,8 @@ FL_INLINE __u32 direct_frontend(const struct fl_frontend* frontend, const struct
   return hash_address(address, frontend->id) | 0x80000000;
 }
 
-FL_INLINE struct fl_frontend* find_direct_frontend(const struct fl_packet* packet,
-                                                   const struct fl_addr* outer_source) {
+static __noinline struct fl_frontend* find_direct_frontend(const struct fl_packet* packet,
+                                                           const struct fl_addr* outer_source) {
   struct fl_frontend_key key = {.address = packet->destination,
                                 .port = packet->destination_port,
                                 .protocol = packet->protocol};
@@ -95,9 +95,9 @@ static __noinline __u32 search_endpoint(const struct fl_packet* packet,
 
 // Index of the record of the endpoint `address` of an entry, also of one that has just left every
 // choice; 0: none.
-static __noinline __u32 find_direct_endpoint(const struct fl_config* settings,
-                                             const struct fl_packet* packet, __u32 entry,
-                                             const struct fl_addr* address) {
+FL_INLINE __u32 find_direct_endpoint(const struct fl_config* settings,
+                                     const struct fl_packet* packet, __u32 entry,
+                                     const struct fl_addr* address) {
   const struct fl_direct_key key = {.address = *address, .entry = entry};
   const struct fl_direct* known = bpf_map_lookup_elem(&fl_directs, &key);
   const struct fl_endpoint* endpoint;
@@ -118,33 +118,9 @@ static __noinline __u32 find_direct_endpoint(const struct fl_config* settings,
 }
 
 // ---- The flow ----
-
-static __noinline int begin_received(void* ctx, const struct fl_packet* packet,
-                                     const struct fl_frontend* frontend, struct fl_path* path) {
-  const __u32 zero = 0;
-  struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
-  const struct fl_config* settings = configuration();
-  if (!beginning || !settings) return FL_VERDICT_PASS;
-  struct fl_flow* flow = &beginning->flow;
-  flow->endpoint_index =
-      find_direct_endpoint(settings, packet, frontend->entry, &beginning->outer_destination);
-  if (flow->endpoint_index == 0) return FL_VERDICT_PASS;
-  const struct fl_endpoint* endpoint = bpf_map_lookup_elem(&fl_endpoints, &flow->endpoint_index);
-  if (!endpoint) return FL_VERDICT_PASS;
-  if (packet->tcp_flags & FL_TCP_RST) return drop(FL_DROP_stray_reset);
-  if (frontend->flags & FL_FRONTEND_SOURCE_RANGES && !in_domain(frontend->entry, &packet->source)) {
-    return drop(FL_DROP_source_range);
-  }
-  if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
-  flow->endpoint = endpoint->address;
-  flow->endpoint_port = endpoint->port;
-  flow->generation = endpoint->generation;
-  flow->source = packet->source;
-  flow->last_seen = now();
-  flow->flags = 0;
-  if (!claim_slot(ctx, packet, beginning, false)) return FL_VERDICT_DROP;
-  return enter_flow(&beginning->key, flow, path);
-}
+//
+// In steps, one after the other for the sake of the stack: `beginning` holds the outer addresses,
+// then the flow's key, then the index of the endpoint.
 
 // The flow goes on: the sender sees to it that new ones avoid an endpoint which leaves.
 FL_INLINE int judge_received(const struct fl_config* settings, const struct fl_packet* packet,
@@ -160,8 +136,8 @@ FL_INLINE int judge_received(const struct fl_config* settings, const struct fl_p
   return advance_flow(packet, key, flow, established);
 }
 
-// `packet`: the inner one. The outer addresses stand in the scratch.
-static __noinline int receive(void* ctx, const struct fl_packet* packet, struct fl_path* path) {
+// The path of a flow that stands; FL_VERDICT_TUNNEL: there is none to this endpoint.
+static __noinline int follow_received(const struct fl_packet* packet, struct fl_path* path) {
   const __u32 zero = 0;
   struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
   const struct fl_config* settings = configuration();
@@ -176,26 +152,67 @@ static __noinline int receive(void* ctx, const struct fl_packet* packet, struct 
   key->zero = 0;
   bool established;
   struct fl_flow* flow = find_flow_in(key, &established);
-  if (flow && !(flow->flags & FL_FLOW_DSR) &&
-      same_address(&flow->endpoint, &beginning->outer_destination)) {
-    const int standing = judge_received(settings, packet, key, flow, established);
-    if (standing == FL_FLOW_FULL) return drop(FL_DROP_flows_full);
-    if (standing == FL_FLOW_GOES_ON) {
-      follow(flow, path);
-      return FL_VERDICT_SEND;
-    }
+  if (!flow || flow->flags & FL_FLOW_DSR ||
+      !same_address(&flow->endpoint, &beginning->outer_destination)) {
+    return FL_VERDICT_TUNNEL;
   }
-  if (!flow) return begin_received(ctx, packet, frontend, path);
-  const __u32 index = find_direct_endpoint(settings, packet, frontend->entry,
-                                           &beginning->outer_destination);
-  if (index == 0) return FL_VERDICT_PASS;
+  const int standing = judge_received(settings, packet, key, flow, established);
+  if (standing == FL_FLOW_FULL) return drop(FL_DROP_flows_full);
+  if (standing == FL_FLOW_BEGINS_ANEW) return FL_VERDICT_TUNNEL;
+  follow(flow, path);
+  return FL_VERDICT_SEND;
+}
+
+static __noinline bool locate_endpoint(const struct fl_packet* packet) {
+  const __u32 zero = 0;
+  struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
+  const struct fl_config* settings = configuration();
+  if (!beginning || !settings) return false;
+  const struct fl_frontend* frontend = find_direct_frontend(packet, &beginning->outer_source);
+  if (!frontend) return false;
+  const __u32 index =
+      find_direct_endpoint(settings, packet, frontend->entry, &beginning->outer_destination);
+  beginning->flow.endpoint_index = index;
+  return index != 0;
+}
+
+// What this client had with another endpoint, or has closed.
+static __noinline void forget_flow(const struct fl_flow_key* key) {
+  bool established;
+  const struct fl_flow* flow = find_flow_in(key, &established);
+  if (!flow) return;
   release_slot(key, flow);
   if (established) {
     bpf_map_delete_elem(&fl_flows, key);
   } else {
     bpf_map_delete_elem(&fl_new_flows, key);
   }
-  return begin_received(ctx, packet, frontend, path);
+}
+
+static __noinline int begin_received(void* ctx, const struct fl_packet* packet,
+                                     struct fl_path* path) {
+  const __u32 zero = 0;
+  struct fl_beginning* beginning = bpf_map_lookup_elem(&fl_scratch, &zero);
+  const struct fl_config* settings = configuration();
+  if (!beginning || !settings) return FL_VERDICT_PASS;
+  struct fl_flow* flow = &beginning->flow;
+  const struct fl_endpoint* endpoint = bpf_map_lookup_elem(&fl_endpoints, &flow->endpoint_index);
+  const struct fl_frontend* frontend = find_direct_frontend(packet, &beginning->outer_source);
+  if (!endpoint || !frontend) return FL_VERDICT_PASS;
+  if (packet->tcp_flags & FL_TCP_RST) return drop(FL_DROP_stray_reset);
+  if (frontend->flags & FL_FRONTEND_SOURCE_RANGES && !in_domain(frontend->entry, &packet->source)) {
+    return drop(FL_DROP_source_range);
+  }
+  if (settings->refuse_new_flows) return drop(FL_DROP_flows_full);
+  forget_flow(&beginning->key);
+  flow->endpoint = endpoint->address;
+  flow->endpoint_port = endpoint->port;
+  flow->generation = endpoint->generation;
+  flow->source = packet->source;
+  flow->last_seen = now();
+  flow->flags = 0;
+  if (!claim_slot(ctx, packet, beginning, false)) return FL_VERDICT_DROP;
+  return enter_flow(&beginning->key, flow, path);
 }
 
 // ---- The packet ----
@@ -243,7 +260,10 @@ __noinline int serve_tunnel(struct __sk_buff* skb, struct fl_packet* packet) {
   const __u32 header = network_header(packet);
   if (!look_inside(skb, packet)) return FL_ACT_PASS;
   struct fl_path path = {};
-  const int verdict = receive(skb, packet, &path);
+  int verdict = follow_received(packet, &path);
+  if (verdict == FL_VERDICT_TUNNEL) {
+    verdict = locate_endpoint(packet) ? begin_received(skb, packet, &path) : FL_VERDICT_PASS;
+  }
   if (verdict == FL_VERDICT_DROP) return TC_ACT_SHOT;
   if (verdict != FL_VERDICT_SEND) return FL_ACT_PASS;
   if (packet->first_fragment) {

@@ -82,7 +82,7 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
 }
 
 static __noinline int tunnel_skb(struct __sk_buff* skb, const struct fl_packet* packet,
-                                 const struct fl_path* path, bool egress);
+                                 struct fl_path* path, bool egress);
 int serve_tunnel(struct __sk_buff* skb, struct fl_packet* packet);
 
 // Not static: the verifier then looks at it once, for every packet, and not once for each way

@@ -65,7 +65,7 @@ FL_INLINE bool for_this_station(void* data, void* data_end, const struct fl_rout
 }
 
 static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
-                                 const struct fl_path* path);
+                                 struct fl_path* path);
 
 // The verdict about a flow's packet. By itself for the verifier's sake, like serve_flow().
 __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet) {
