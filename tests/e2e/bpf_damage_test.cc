@@ -3,8 +3,10 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <set>
 
 #include "tests/e2e/bpf_maps.h"
 #include "tests/e2e/scenario.h"
@@ -80,11 +82,19 @@ TEST_P(BpfDamage, AllDetachedAtOnceAreAttachedAgain) {
 }
 
 TEST_P(BpfDamage, RemovedPinsComeBack) {
+  const auto all_exist = [](const std::set<std::string>& paths) {
+    return std::all_of(paths.begin(), paths.end(),
+                       [](const std::string& path) { return std::filesystem::exists(path); });
+  };
   for (const std::string kind : {"maps", "links"}) {
-    for (const std::string& pin : pins(kind)) {
-      SCOPED_TRACE(pin);
-      ASSERT_EQ(::unlink(pin.c_str()), 0);
-      EXPECT_TRUE(eventually([&] { return std::filesystem::exists(pin); }));
+    const std::vector<std::string> found = pins(kind);
+    ASSERT_GT(found.size(), 8U);
+    for (const std::set<std::string>& removed :
+         {std::set<std::string>{found.front()},
+          std::set<std::string>(found.begin(), found.end())}) {
+      SCOPED_TRACE(kind + ", " + std::to_string(removed.size()) + " at once");
+      for (const std::string& pin : removed) ASSERT_EQ(::unlink(pin.c_str()), 0);
+      EXPECT_TRUE(eventually([&] { return all_exist(removed); }));
     }
   }
   expect_all_works();
@@ -141,12 +151,21 @@ TEST_P(BpfDamage, OverwrittenEntriesAndRingsAreRestored) {
 }
 
 TEST_P(BpfDamage, NodeAddressesAndDevicesAreRestored) {
-  for (const auto& address : PinnedMap("fl_node_addresses").keys<fl_addr>()) {
-    expect_repair("a node address", [&] { PinnedMap("fl_node_addresses").remove(address); });
-  }
-  for (const fl_u32 device : PinnedMap("fl_devices").keys<fl_u32>()) {
-    expect_repair("a device", [&] { PinnedMap("fl_devices").remove(device); });
-  }
+  const auto addresses = PinnedMap("fl_node_addresses").keys<fl_addr>();
+  const auto devices = PinnedMap("fl_devices").keys<fl_u32>();
+  ASSERT_GT(addresses.size(), 1U);
+  ASSERT_GT(devices.size(), 1U);
+  expect_repair("a node address",
+                [&] { PinnedMap("fl_node_addresses").remove(addresses.front()); });
+  expect_repair("a device", [&] { PinnedMap("fl_devices").remove(devices.front()); });
+  expect_repair("all of both", [&] {
+    for (const fl_addr& address : addresses) PinnedMap("fl_node_addresses").remove(address);
+    for (const fl_u32 device : devices) PinnedMap("fl_devices").remove(device);
+  });
+  EXPECT_TRUE(eventually([&] {
+    return PinnedMap("fl_node_addresses").keys<fl_addr>().size() == addresses.size() &&
+           PinnedMap("fl_devices").keys<fl_u32>().size() == devices.size();
+  }));
 }
 
 TEST_P(BpfDamage, CleanupRemovesOursAndNobodyElses) {
