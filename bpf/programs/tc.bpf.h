@@ -117,28 +117,34 @@ static __noinline bool complete_fragment(struct fl_packet* packet) {
   return fragment_ports(packet);
 }
 
+// The packet in work, not on the stack: what is called from here needs all of that, on kernels that
+// round every frame up.
+FL_HASH(fl_packets, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_packet, 1, preallocated);
+
 FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
-  struct fl_packet packet;
-  parse_skb(skb, &packet);
-  if (packet.kind == FL_PACKET_OTHER) {
-    if (egress || !is_tunnel(&packet)) return FL_ACT_PASS;
-    const int action = serve_tunnel(skb, &packet);
-    if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, &packet, action - FL_ACT_TOO_BIG);
+  const __u32 zero = 0;
+  struct fl_packet* packet = bpf_map_lookup_elem(&fl_packets, &zero);
+  if (!packet) return FL_ACT_PASS;
+  parse_skb(skb, packet);
+  if (packet->kind == FL_PACKET_OTHER) {
+    if (egress || !is_tunnel(packet)) return FL_ACT_PASS;
+    const int action = serve_tunnel(skb, packet);
+    if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, packet, action - FL_ACT_TOO_BIG);
     return action;
   }
-  if (packet.kind == FL_PACKET_BAD) return judge_bad(&packet);
-  if (packet.kind == FL_PACKET_ICMP_ERROR) {
-    const int verdict = icmp_error_skb(skb, &packet, egress);
+  if (packet->kind == FL_PACKET_BAD) return judge_bad(packet);
+  if (packet->kind == FL_PACKET_ICMP_ERROR) {
+    const int verdict = icmp_error_skb(skb, packet, egress);
     return verdict == FL_NOT_OURS ? FL_ACT_PASS : verdict;
   }
-  if (packet.later_fragment && !complete_fragment(&packet)) {
-    packet.reason = FL_DROP_fragment_without_first;
-    return judge_bad(&packet);
+  if (packet->later_fragment && !complete_fragment(packet)) {
+    packet->reason = FL_DROP_fragment_without_first;
+    return judge_bad(packet);
   }
-  const int action = packet.kind == FL_PACKET_ICMP_ERROR ? icmp_error_skb(skb, &packet, egress)
-                                                         : serve_flow(skb, &packet, egress);
-  if (action == FL_ACT_REFUSE) return refuse_skb(skb, &packet);
-  if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, &packet, action - FL_ACT_TOO_BIG);
+  const int action = packet->kind == FL_PACKET_ICMP_ERROR ? icmp_error_skb(skb, packet, egress)
+                                                          : serve_flow(skb, packet, egress);
+  if (action == FL_ACT_REFUSE) return refuse_skb(skb, packet);
+  if (action >= FL_ACT_TOO_BIG) return too_big_skb(skb, packet, action - FL_ACT_TOO_BIG);
   return action;
 }
 
