@@ -50,8 +50,8 @@ struct Options {
   std::chrono::seconds udp{30};                     // --conntrack-udp-timeout
   std::chrono::seconds udp_stream{180};             // --conntrack-udp-timeout-stream
   std::chrono::seconds sweep_period{10};
-  // --audit-period: how often the maps are compared with what they should be, since nobody says when
-  // somebody else wrote into them; 0: only together with a program that somebody took away.
+  // --audit-period: how often the maps are compared with what they should be, since nobody says
+  // when somebody else wrote into them; 0: only together with a program that somebody took away.
   std::chrono::nanoseconds audit_period = std::chrono::seconds(30);
   Sizes sizes;
 };

@@ -20,8 +20,8 @@ FL_INLINE bool establish(const struct fl_flow_key* key, struct fl_flow* flow,
 
 enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
 
-static __noinline int begin_direct(void* ctx, const struct fl_packet* packet,
-                                   __u32 place, struct fl_path* path);
+static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __u32 place,
+                                   struct fl_path* path);
 static __noinline int advance_direct(const struct fl_packet* packet, const struct fl_flow_key* key,
                                      struct fl_flow* flow, bool established);
 
@@ -132,15 +132,14 @@ static __noinline int unserved(const struct fl_packet* packet) {
   }
 }
 
-// A client connects straight to an endpoint, from a port with which a flow to it has ended: what the
-// endpoint now says is not for that flow.
+// A client connects straight to an endpoint, from a port with which a flow to it has ended: what
+// the endpoint now says is not for that flow.
 static __noinline int forget_ended_flow(const struct fl_packet* packet) {
   if ((packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) != FL_TCP_SYN) return 0;
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
-  struct fl_return* slot =
-      find_return(settings, &packet->destination, packet->destination_port, &packet->source,
-                  packet->source_port, packet->protocol);
+  struct fl_return* slot = find_return(settings, &packet->destination, packet->destination_port,
+                                       &packet->source, packet->source_port, packet->protocol);
   if (!slot) return 0;
   const __u32 claim = *(volatile __u32*)&slot->claim;
   if (claim != 0 && is_closed(slot->flags)) __sync_val_compare_and_swap(&slot->claim, claim, 0);

@@ -8,8 +8,8 @@
 //   inner packet       as it came, but for its TTL
 //
 // The flow (FL_FLOW_DSR) has no slot, since no answer comes by. It pins the endpoint, so that a
-// change of the ring moves nobody; `source` is the outer one, zero for a node port. Without room for flows the ring alone
-// decides, by the same hash on every node and for every packet.
+// change of the ring moves nobody; `source` is the outer one, zero for a node port. Without room
+// for flows the ring alone decides, by the same hash on every node and for every packet.
 #pragma once
 
 #define FL_OUTER_HOP_LIMIT 64
@@ -41,8 +41,9 @@ static __noinline struct fl_route* direct_route(struct xdp_md* xdp, const struct
                                                 const struct fl_path* path) {
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
-  struct fl_route* route = find_route(xdp, settings, packet, packet->length + network_header(packet),
-                                      &path->source, &path->destination);
+  struct fl_route* route =
+      find_route(xdp, settings, packet, packet->length + network_header(packet), &path->source,
+                 &path->destination);
   const bool usable =
       route && route->result == BPF_FIB_LKUP_RET_SUCCESS && route->device_flags & FL_DEVICE_XDP;
   return usable ? route : 0;

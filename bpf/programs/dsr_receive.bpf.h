@@ -27,8 +27,7 @@ static __noinline struct fl_frontend* find_direct_frontend(const struct fl_packe
   struct fl_frontend* frontend = bpf_map_lookup_elem(&fl_frontends, &key);
   if (frontend) return is_external(frontend) ? frontend : 0;
   if (!same_address(&packet->destination, outer_source)) return 0;
-  key.address =
-      (struct fl_addr){.word = {0, 0, is_v4(outer_source) ? bpf_htonl(0xffff) : 0, 0}};
+  key.address = (struct fl_addr){.word = {0, 0, is_v4(outer_source) ? bpf_htonl(0xffff) : 0, 0}};
   return bpf_map_lookup_elem(&fl_frontends, &key);
 }
 

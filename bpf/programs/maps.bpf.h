@@ -3,12 +3,12 @@
 #pragma once
 
 #define FL_HASH(name, map_type, key_type, value_type, entries, how) \
-  struct {                                                                \
-    __uint(type, map_type);                                               \
-    __uint(max_entries, entries);                                         \
-    __uint(map_flags, fl_flags_##how);                          \
-    __type(key, key_type);                                                \
-    __type(value, value_type);                                            \
+  struct {                                                          \
+    __uint(type, map_type);                                         \
+    __uint(max_entries, entries);                                   \
+    __uint(map_flags, fl_flags_##how);                              \
+    __type(key, key_type);                                          \
+    __type(value, value_type);                                      \
   } name SEC(".maps")
 #define fl_flags_preallocated 0
 #define fl_flags_on_demand BPF_F_NO_PREALLOC

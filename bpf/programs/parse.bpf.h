@@ -285,8 +285,8 @@ FL_INLINE __u32 network_header(const struct fl_packet* packet) {
 FL_INLINE bool is_tunnel(const struct fl_packet* packet) {
   return packet->kind == FL_PACKET_OTHER &&
          packet->protocol == (packet->family == 4 ? IPPROTO_IPIP : IPPROTO_IPV6) &&
-         packet->transport == packet->network + network_header(packet) &&
-         !packet->first_fragment && !packet->later_fragment;
+         packet->transport == packet->network + network_header(packet) && !packet->first_fragment &&
+         !packet->later_fragment;
 }
 
 // Packets of a VLAN are the VLAN device's to look at.

@@ -46,8 +46,8 @@ FL_INLINE struct fl_addr bound_address(const struct bpf_sock* sk, bool v6) {
 // The same of one datagram, whose sender may have named a source with it.
 FL_INLINE struct fl_addr datagram_source(const struct bpf_sock_addr* ctx, bool v6) {
   if (!v6) return from_v4(ctx->msg_src_ip4);
-  const struct fl_addr address = {.word = {ctx->msg_src_ip6[0], ctx->msg_src_ip6[1],
-                                           ctx->msg_src_ip6[2], ctx->msg_src_ip6[3]}};
+  const struct fl_addr address = {
+      .word = {ctx->msg_src_ip6[0], ctx->msg_src_ip6[1], ctx->msg_src_ip6[2], ctx->msg_src_ip6[3]}};
   return address;
 }
 
@@ -68,7 +68,8 @@ FL_INLINE int refuse(void) {
 
 enum fl_socket_way {
   FL_SOCKET_TRANSLATE,
-  FL_SOCKET_LEAVE,   // the packet path must see the traffic, as it knows the source or masquerades it
+  FL_SOCKET_LEAVE,   // the packet path must see the traffic, as it knows the source or masquerades
+                     // it
   FL_SOCKET_FORBID,  // the source, which is known, may not pass: the application reads EPERM
 };
 
@@ -312,8 +313,12 @@ FL_INLINE int show_peer(struct bpf_sock_addr* ctx, bool v6) {
   return 1;
 }
 
-SEC("cgroup/connect4") int fl_connect4(struct bpf_sock_addr* ctx) { return connect(ctx, false); }
-SEC("cgroup/connect6") int fl_connect6(struct bpf_sock_addr* ctx) { return connect(ctx, true); }
+SEC("cgroup/connect4") int fl_connect4(struct bpf_sock_addr* ctx) {
+  return connect(ctx, false);
+}
+SEC("cgroup/connect6") int fl_connect6(struct bpf_sock_addr* ctx) {
+  return connect(ctx, true);
+}
 SEC("cgroup/sendmsg4") int fl_sendmsg4(struct bpf_sock_addr* ctx) {
   return send_datagram(ctx, false);
 }
@@ -323,7 +328,9 @@ SEC("cgroup/sendmsg6") int fl_sendmsg6(struct bpf_sock_addr* ctx) {
 SEC("cgroup/recvmsg4") int fl_recvmsg4(struct bpf_sock_addr* ctx) {
   return show_sender(ctx, false);
 }
-SEC("cgroup/recvmsg6") int fl_recvmsg6(struct bpf_sock_addr* ctx) { return show_sender(ctx, true); }
+SEC("cgroup/recvmsg6") int fl_recvmsg6(struct bpf_sock_addr* ctx) {
+  return show_sender(ctx, true);
+}
 SEC("cgroup/getpeername4") int fl_getpeername4(struct bpf_sock_addr* ctx) {
   return show_peer(ctx, false);
 }
