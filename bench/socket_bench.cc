@@ -1,0 +1,252 @@
+// What the socket programs add to connect(): the same call from a thread whose sockets are in the
+// programs' cgroup and from one whose sockets are not, in turn.
+//
+//   socket/<what>/<services>   counters: net_ns (median over bare), bare_ns, with_ns
+//
+// Needs root. "untranslated": the address is no service's. TCP connects to a listener on loopback
+// and is accepted; UDP has no handshake, so that its bare cost is small.
+#include <arpa/inet.h>
+#include <benchmark/benchmark.h>
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/bpf.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "base/fd.h"
+#include "bpf/object.h"
+#include "bpf/table_maps.h"
+#include "bpf/tables.h"
+#include "tests/harness/bpf_sandbox.h"
+#include "tests/harness/features.h"
+#include "tests/harness/netns.h"
+
+namespace {
+
+using fairlead::Fd;
+using fairlead::Status;
+using fairlead::harness::BpfSandbox;
+namespace bpf = fairlead::bpf;
+namespace dataplane = fairlead::dataplane;
+
+constexpr uint16_t kListener = 8080;
+constexpr int kAtOnce = 200;
+
+[[noreturn]] void give_up(const std::string& what) {
+  fmt::print(stderr, "socket_bench: {}\n", what);
+  std::exit(1);
+}
+void check(const Status& status) {
+  if (!status) give_up(status.message());
+}
+
+dataplane::Address service_ip(uint32_t service) {
+  return dataplane::Address::v4((10U << 24 | 96U << 16) + 1 + service);
+}
+
+dataplane::EntryPointer entry(uint32_t service, dataplane::Protocol protocol) {
+  auto made = std::make_shared<dataplane::ForwardingEntry>();
+  made->key = {{"bench", fmt::format("service-{:06}", service)},
+               protocol == dataplane::Protocol::kTcp ? "tcp" : "udp",
+               protocol,
+               dataplane::Family::kIPv4};
+  made->frontends.push_back(
+      {dataplane::FrontendKind::kClusterIp, {service_ip(service), 80}, {}, false});
+  made->cluster.targets.push_back({{*dataplane::Address::parse("127.0.0.1"), kListener}, false});
+  return made;
+}
+
+dataplane::Delta table(uint32_t services) {
+  dataplane::Delta delta;
+  delta.generation = 1;
+  delta.complete = true;
+  for (uint32_t i = 0; i < services; ++i) {
+    delta.upserted.push_back(entry(i, dataplane::Protocol::kTcp));
+    delta.upserted.push_back(entry(i, dataplane::Protocol::kUdp));
+  }
+  std::sort(delta.upserted.begin(), delta.upserted.end(),
+            [](const auto& a, const auto& b) { return a->key < b->key; });
+  return delta;
+}
+
+// Takes connections and closes them.
+class Listener {
+ public:
+  Listener() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(kListener);
+    const int one = 1;
+    ::setsockopt(socket_.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (::bind(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+        ::listen(socket_.get(), 1024) != 0) {
+      give_up("cannot listen");
+    }
+    thread_ = std::thread([this] {
+      while (true) {
+        const Fd taken(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+        if (!taken.valid()) return;
+      }
+    });
+  }
+  ~Listener() {
+    ::shutdown(socket_.get(), SHUT_RDWR);
+    thread_.join();
+  }
+
+ private:
+  Fd socket_;
+  std::thread thread_;
+};
+
+// Nanoseconds of one connect().
+int64_t connect_once(int type, const sockaddr_in& address) {
+  const Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+  const linger reset{1, 0};
+  if (type == SOCK_STREAM) {
+    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+  }
+  const auto begin = std::chrono::steady_clock::now();
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    give_up("connect() failed");
+  }
+  return (std::chrono::steady_clock::now() - begin).count();
+}
+
+double median(std::vector<int64_t>& values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return static_cast<double>(*middle);
+}
+
+struct Row {
+  const char* name;
+  int type;
+  bool translated;
+};
+constexpr Row kRows[] = {
+    {"tcp_untranslated", SOCK_STREAM, false},
+    {"tcp_translated", SOCK_STREAM, true},
+    {"udp_untranslated", SOCK_DGRAM, false},
+    {"udp_translated", SOCK_DGRAM, true},
+};
+
+struct World {
+  std::unique_ptr<BpfSandbox> sandbox;
+  std::unique_ptr<fairlead::harness::Namespace> netns;
+  std::unique_ptr<bpf::Object> object;
+  std::unique_ptr<bpf::TableMaps> maps;
+  std::unique_ptr<bpf::Tables> tables;
+  std::vector<Fd> links;
+};
+
+template <typename T>
+T must(fairlead::Result<T> result) {
+  if (!result) give_up(result.status().message());
+  return std::move(result).value();
+}
+
+void build(World& world) {
+  world.sandbox = must(BpfSandbox::create());
+  world.netns = must(fairlead::harness::Namespace::create("sockets"));
+  check(world.netns->enter());
+  world.object = must(bpf::Object::load({}, ""));
+  world.maps = must(bpf::open_table_maps(*world.object));
+  uint64_t cookie = 0;
+  socklen_t size = sizeof cookie;
+  const Fd any(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ::getsockopt(any.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size);
+  world.maps->config().host_netns_cookie = cookie;
+  world.maps->config().next_frontend_id = 1;
+  world.tables = std::make_unique<bpf::Tables>(*world.maps);
+  check(world.tables->adopt());
+
+  const Fd cgroup(::open(world.sandbox->inside_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const std::pair<bpf::Program, bpf_attach_type> places[] = {
+      {bpf::Program::kConnect4, BPF_CGROUP_INET4_CONNECT},
+      {bpf::Program::kSendmsg4, BPF_CGROUP_UDP4_SENDMSG},
+      {bpf::Program::kRecvmsg4, BPF_CGROUP_UDP4_RECVMSG},
+      {bpf::Program::kGetpeername4, BPF_CGROUP_INET4_GETPEERNAME},
+  };
+  for (const auto& [program, type] : places) {
+    Fd link(::bpf_link_create(world.object->fd(program), cgroup.get(), type, nullptr));
+    if (!link.valid()) give_up("cannot attach");
+    world.links.push_back(std::move(link));
+  }
+}
+
+void measure(benchmark::State& state, World& world, const Row& row, uint32_t services) {
+  const auto ack = must(world.tables->apply(table(services)));
+  if (!ack.refused.empty()) give_up(ack.refused.front().reason.message());
+  sockaddr_in direct{};
+  direct.sin_family = AF_INET;
+  direct.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  direct.sin_port = htons(kListener);
+  std::vector<int64_t> bare;
+  std::vector<int64_t> with;
+  uint32_t next = 0;
+  for (auto unused : state) {
+    (void)unused;
+    check(world.sandbox->leave());
+    for (int i = 0; i < kAtOnce; ++i) bare.push_back(connect_once(row.type, direct));
+    check(world.sandbox->enter());
+    double sum = 0;
+    for (int i = 0; i < kAtOnce; ++i) {
+      sockaddr_in address = direct;
+      if (row.translated) {
+        address.sin_addr.s_addr = htonl(service_ip(next).v4_host_order());
+        address.sin_port = htons(80);
+        next = (next + 7919) % services;
+      }
+      with.push_back(connect_once(row.type, address));
+      sum += static_cast<double>(with.back());
+    }
+    state.SetIterationTime(sum / kAtOnce / 1e9);
+  }
+  check(world.sandbox->leave());
+  const double without = median(bare);
+  const double whole = median(with);
+  state.counters["bare_ns"] = without;
+  state.counters["with_ns"] = whole;
+  state.counters["net_ns"] = whole - without;
+  state.counters["ratio"] = whole / without;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  using fairlead::harness::Feature;
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  const std::string missing = fairlead::harness::missing_features(
+      {Feature::kRoot, Feature::kNetns, Feature::kBpf, Feature::kCgroup2});
+  if (!missing.empty()) {
+    fmt::print("SKIPPED: {}\n", missing);
+    return 77;
+  }
+  World world;
+  build(world);
+  const Listener listener;
+  for (const Row& row : kRows) {
+    for (const uint32_t services : {10U, 10000U}) {
+      benchmark::RegisterBenchmark(fmt::format("socket/{}/{}", row.name, services).c_str(),
+                                   [&world, &row, services](benchmark::State& state) {
+                                     measure(state, world, row, services);
+                                   })
+          ->UseManualTime()
+          ->Iterations(100);
+    }
+  }
+  benchmark::RunSpecifiedBenchmarks();
+  benchmark::Shutdown();
+  return 0;
+}
