@@ -58,9 +58,10 @@ struct fl_return {
   fl_u32 flags; /* FL_FLOW_* */
   struct fl_addr client;
   struct fl_addr address; /* the virtual address, as the client wrote it */
-  fl_u32 zero[2];
+  fl_u32 endpoint_index;  /* as in fl_flow */
+  fl_u32 generation;
 };
-FL_LAYOUT(fl_return, 96, zero, 88);
+FL_LAYOUT(fl_return, 96, generation, 92);
 
 /* LRU `fl_affinity`. */
 struct fl_affinity_key {

@@ -14,14 +14,6 @@ enum fl_verdict {
   FL_VERDICT_TUNNEL,  // to be encapsulated between the path's addresses: see dsr.bpf.h
 };
 
-// What a packet's addresses and ports become.
-struct fl_path {
-  struct fl_addr source;  // the two addresses adjacent, as in the header
-  struct fl_addr destination;
-  __be16 source_port;
-  __be16 destination_port;
-};
-
 static __noinline bool goes_directly(const struct fl_packet* packet,
                                      const struct fl_frontend* frontend, __u32 place,
                                      const struct fl_selection* selection);
@@ -68,11 +60,12 @@ static __noinline struct fl_route* route_from_xdp(void* ctx, const struct fl_pac
 
 // The device that leads to `endpoint`; 0 when no route does.
 static __noinline __u32 device_towards(void* ctx, const struct fl_packet* packet,
+                                       const struct fl_addr* source,
                                        const struct fl_addr* endpoint) {
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
   const struct fl_route* route =
-      find_route(ctx, settings, packet, packet->length, &packet->destination, endpoint);
+      find_route(ctx, settings, packet, packet->length, source, endpoint);
   // Without a neighbour yet the device is known all the same.
   return route && (route->result == BPF_FIB_LKUP_RET_SUCCESS ||
                    route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
@@ -104,6 +97,8 @@ static __noinline bool take_slot(const struct fl_config* settings, const struct 
   const __u32 claim = *(volatile __u32*)&slot->claim;
   if (claim != 0 && owns_slot(key, flow, slot) && !is_closed(slot->flags)) {
     slot->last_seen = time;
+    slot->endpoint_index = flow->endpoint_index;
+    slot->generation = flow->generation;
     return true;
   }
   if (claim != 0 && !slot_abandoned(settings, slot, time)) return false;
@@ -120,6 +115,8 @@ static __noinline bool take_slot(const struct fl_config* settings, const struct 
   slot->frontend = key->frontend;
   slot->client = key->client;
   slot->address = packet->destination;
+  slot->endpoint_index = flow->endpoint_index;
+  slot->generation = flow->generation;
   return true;
 }
 
@@ -315,13 +312,13 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   const bool masquerade =
       (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&
       !is_node_address(&flow->endpoint);
-  // The source is not known yet: the virtual address asks for the way in its place.
-  const struct fl_addr* asks = masquerade ? &packet->destination : &packet->source;
-  if (place == FL_AT_XDP && !route_from_xdp(ctx, packet, asks, &flow->endpoint)) {
+  // The address that masquerades is that of the route: nobody's asks for it.
+  if (masquerade) flow->source = (struct fl_addr){};
+  if (place == FL_AT_XDP && !route_from_xdp(ctx, packet, &flow->source, &flow->endpoint)) {
     return FL_VERDICT_PASS;
   }
   if (masquerade) {
-    const __u32 towards = device_towards(ctx, packet, &flow->endpoint);
+    const __u32 towards = device_towards(ctx, packet, &flow->source, &flow->endpoint);
     if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
       return drop(FL_DROP_no_source_address);
     }

@@ -152,13 +152,17 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
   const struct fl_config* settings = configuration();
   if (!settings) return FL_VERDICT_PASS;
   const struct fl_frontend* frontend =
-      find_frontend(&packet->destination, packet->destination_port, packet->protocol);
-  *returned = !frontend;
+      find_virtual_address(&packet->destination, packet->destination_port, packet->protocol);
+  if (!frontend) {
+    // Before the node ports: no flow is given the source port of one, and this costs no hash lookup.
+    struct fl_return* slot =
+        find_return(settings, &packet->source, packet->source_port, &packet->destination,
+                    packet->destination_port, packet->protocol);
+    *returned = slot != 0;
+    if (slot) return answer(settings, packet, slot, path);
+    frontend = find_node_port(&packet->destination, packet->destination_port, packet->protocol);
+  }
   if (frontend) return forward(ctx, settings, packet, frontend, place, path);
-  struct fl_return* slot =
-      find_return(settings, &packet->source, packet->source_port, &packet->destination,
-                  packet->destination_port, packet->protocol);
-  if (slot) return answer(settings, packet, slot, path);
   if (place == FL_AT_XDP) return FL_VERDICT_PASS;
   forget_ended_flow(packet);
   return unserved(packet);

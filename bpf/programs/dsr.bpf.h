@@ -61,7 +61,7 @@ static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __
   flow->slot = 0;
   flow->source_port = key->client_port;
   if (!is_zero(&flow->source)) {
-    const __u32 towards = device_towards(ctx, packet, &flow->endpoint);
+    const __u32 towards = device_towards(ctx, packet, &packet->destination, &flow->endpoint);
     if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
       return drop(FL_DROP_no_source_address);
     }
@@ -217,7 +217,7 @@ static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* pac
   void* data = (void*)(long)*(volatile __u32*)&xdp->data;
   void* data_end = (void*)(long)*(volatile __u32*)&xdp->data_end;
   const bool same = route->device == packet->device;
-  if (same && !for_this_station(data, data_end, route)) return XDP_PASS;
+  if (same && !for_this_station(data, data_end, route->stations)) return XDP_PASS;
   // No room in front of the packet: tc finds some.
   if (bpf_xdp_adjust_head(xdp, -(int)network_header(packet)) != 0) return XDP_PASS;
   if (!encapsulate_xdp(xdp, packet, path, route)) {

@@ -278,5 +278,5 @@ __noinline int serve_tunnel(struct __sk_buff* skb, struct fl_packet* packet) {
   packet->transport -= header;
   count(FL_COUNT_forwarded);
   count(FL_COUNT_untunnelled);
-  return send_on(skb, packet, &path, false);
+  return send_on(skb, packet, &path, FL_SEND_UNTUNNELLED);
 }

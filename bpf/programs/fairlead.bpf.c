@@ -16,6 +16,7 @@
 #include "bpf/programs/route.bpf.h"
 #include "bpf/programs/begin.bpf.h"
 #include "bpf/programs/decide.bpf.h"
+#include "bpf/programs/way.bpf.h"
 #include "bpf/programs/sctp.bpf.h"
 #include "bpf/programs/rewrite.bpf.h"
 #include "bpf/programs/refuse.bpf.h"

@@ -201,7 +201,7 @@ static __noinline int translate_icmp_error(struct __sk_buff* skb, const struct f
 }
 
 static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,
-                              const struct fl_path* path, bool egress);
+                              const struct fl_path* path, __u32 how);
 
 // The verdict about an ICMP error, or FL_NOT_OURS. Not static: verified once, for every packet.
 __noinline int icmp_error_skb(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {

@@ -61,7 +61,7 @@ struct fl_route {
   __u32 result;
   __u8 stations[12];  // destination and source of the Ethernet header
 };
-#define FL_ROUTES 256
+#define FL_ROUTES 2048
 FL_HASH(fl_routes, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_route, FL_ROUTES, preallocated);
 
 // Where the endpoints that tunnels lead to stand in `fl_endpoints`: see dsr_receive.bpf.h.
@@ -76,3 +76,33 @@ struct fl_direct {
 };
 FL_HASH(fl_directs, BPF_MAP_TYPE_LRU_HASH, struct fl_direct_key, struct fl_direct, 4096,
         preallocated);
+
+// What a packet's addresses and ports become.
+struct fl_path {
+  struct fl_addr source;  // the two addresses adjacent, as in the header
+  struct fl_addr destination;
+  __be16 source_port;
+  __be16 destination_port;
+};
+
+// See way.bpf.h. Zeros are no way: no packet arrives at device 0.
+struct fl_way {
+  struct fl_addr source;  // of the packet, as it arrives
+  struct fl_addr destination;
+  __u32 ports;
+  __u32 arrival;
+  __u32 kind;   // protocol, and the place of the program
+  __u32 until;  // when it is to be found anew
+  __u32 slot;   // of the flow, and ...
+  __u32 claim;  // ... who held it
+  struct fl_path path;
+  __u32 device;
+  __u32 returned;
+  __u32 mtu;
+  union {
+    struct bpf_redir_neigh next;  // tc
+    __u8 stations[12];            // XDP
+  };
+};
+#define FL_WAYS 4096
+FL_HASH(fl_ways, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_way, FL_WAYS, preallocated);

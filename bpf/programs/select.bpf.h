@@ -2,22 +2,35 @@
 // programs and the packet path alike.
 #pragma once
 
-// The frontend that serves `address`:`port`, a node port's included; null when none does.
-FL_INLINE struct fl_frontend* find_frontend(const struct fl_addr* address, __be16 port,
-                                            __u8 protocol) {
-  struct fl_frontend_key key = {.address = *address, .port = port, .protocol = protocol};
-  struct fl_frontend* frontend = bpf_map_lookup_elem(&fl_frontends, &key);
-  if (frontend) return frontend;
+// The frontend that has `address`:`port` to itself; null when none has.
+FL_INLINE struct fl_frontend* find_virtual_address(const struct fl_addr* address, __be16 port,
+                                                   __u8 protocol) {
+  const struct fl_frontend_key key = {.address = *address, .port = port, .protocol = protocol};
+  return bpf_map_lookup_elem(&fl_frontends, &key);
+}
 
+// The frontend whose node port `port` at `address` is; null when it is none's.
+FL_INLINE struct fl_frontend* find_node_port(const struct fl_addr* address, __be16 port,
+                                             __u8 protocol) {
   // A node port stands under the unspecified address of its family; looked up first, since a port
   // that is nobody's node port spares the look at the node's addresses.
-  key.address = (struct fl_addr){.word = {0, 0, is_v4(address) ? bpf_htonl(0xffff) : 0, 0}};
-  frontend = bpf_map_lookup_elem(&fl_frontends, &key);
+  struct fl_frontend_key key = {
+      .address = {.word = {0, 0, is_v4(address) ? bpf_htonl(0xffff) : 0, 0}},
+      .port = port,
+      .protocol = protocol};
+  struct fl_frontend* frontend = bpf_map_lookup_elem(&fl_frontends, &key);
   if (!frontend) return 0;
   // Copied: Linux 6.1 takes no key from memory that a global function was given.
   key.address = *address;
   const struct fl_node_address* own = bpf_map_lookup_elem(&fl_node_addresses, &key.address);
   return own && own->flags & FL_NODE_ADDRESS_NODE_PORTS ? frontend : 0;
+}
+
+// The frontend that serves `address`:`port`, a node port's included; null when none does.
+FL_INLINE struct fl_frontend* find_frontend(const struct fl_addr* address, __be16 port,
+                                            __u8 protocol) {
+  struct fl_frontend* frontend = find_virtual_address(address, port, protocol);
+  return frontend ? frontend : find_node_port(address, port, protocol);
 }
 
 FL_INLINE bool in_domain(__u32 domain, const struct fl_addr* address) {

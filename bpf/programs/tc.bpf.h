@@ -14,6 +14,7 @@ FL_INLINE __u32 wire_length(const struct __sk_buff* skb, const struct fl_packet*
 // What send_on() and serve_flow() return beside a TC action: answers are made by their caller, for
 // the sake of the stack that a chain of calls may use.
 #define FL_ACT_REFUSE 0x100
+#define FL_ACT_NONE 0x101       // not decided
 #define FL_ACT_TOO_BIG 0x10000  // plus the MTU
 
 enum fl_passage { FL_PASSAGE_AWAY, FL_PASSAGE_STACK, FL_PASSAGE_TOO_NARROW, FL_PASSAGE_CLOSED };
@@ -49,8 +50,13 @@ FL_INLINE int give_to_stack(struct __sk_buff* skb, const struct fl_packet* packe
   return egress ? bpf_redirect(FL_LOOPBACK, BPF_F_INGRESS) : FL_ACT_PASS;
 }
 
+#define FL_SEND_EGRESS 1       // it is the node's own
+#define FL_SEND_RETURNED 2     // it is an endpoint's answer
+#define FL_SEND_UNTUNNELLED 4  // it came by a tunnel
+
 static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,
-                              const struct fl_path* path, bool egress) {
+                              const struct fl_path* path, __u32 how) {
+  const bool egress = how & FL_SEND_EGRESS;
   // Same destination on the way out: the route is right as it is.
   if (egress && same_address(&packet->destination, &path->destination)) {
     return rewrite_skb(skb, packet, path, packet->hop_limit) ? FL_ACT_PASS : TC_ACT_SHOT;
@@ -78,7 +84,22 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
     --hop_limit;
   }
   if (!rewrite_skb(skb, packet, path, hop_limit)) return TC_ACT_SHOT;
+  if (!(how & (FL_SEND_EGRESS | FL_SEND_UNTUNNELLED))) {
+    struct fl_way* way = remember_way(packet, FL_AT_INGRESS, path,
+                                      how & FL_SEND_RETURNED, route);
+    if (way) way->next = route->next;
+  }
   return bpf_redirect_neigh(route->device, &route->next, sizeof(route->next), 0);
+}
+
+// The action for a packet whose way is known, else FL_ACT_NONE. Not static, like serve_flow().
+__noinline int send_by_way(struct __sk_buff* skb, const struct fl_packet* packet) {
+  if (!packet) return FL_ACT_NONE;
+  struct fl_way* way = find_way(packet, FL_AT_INGRESS, wire_length(skb, packet));
+  if (!way) return FL_ACT_NONE;
+  if (!rewrite_skb(skb, packet, &way->path, packet->hop_limit - 1)) return TC_ACT_SHOT;
+  count(way->returned ? FL_COUNT_returned : FL_COUNT_forwarded);
+  return bpf_redirect_neigh(way->device, &way->next, sizeof(way->next), 0);
 }
 
 static __noinline int tunnel_skb(struct __sk_buff* skb, const struct fl_packet* packet,
@@ -104,7 +125,8 @@ __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet,
     remember_fragment(packet);
   }
   count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
-  return send_on(skb, packet, &path, egress);
+  return send_on(skb, packet, &path,
+                 (egress ? FL_SEND_EGRESS : 0) | (returned ? FL_SEND_RETURNED : 0));
 }
 
 // What is not ours may be as broken as it likes.
@@ -126,6 +148,10 @@ FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
   struct fl_packet* packet = bpf_map_lookup_elem(&fl_packets, &zero);
   if (!packet) return FL_ACT_PASS;
   parse_skb(skb, packet);
+  if (!egress && may_have_way(packet)) {
+    const int action = send_by_way(skb, packet);
+    if (action != FL_ACT_NONE) return action;
+  }
   if (packet->kind == FL_PACKET_OTHER) {
     if (egress || !is_tunnel(packet)) return FL_ACT_PASS;
     const int action = serve_tunnel(skb, packet);

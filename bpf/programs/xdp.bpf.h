@@ -36,7 +36,7 @@ FL_INLINE bool rewrite_transport_xdp(void* data, void* data_end, const struct fl
 }
 
 FL_INLINE bool rewrite_xdp(void* data, void* data_end, const struct fl_packet* packet,
-                           const struct fl_path* path, const struct fl_route* route) {
+                           const struct fl_path* path, const __u8* stations) {
   const __u32 addresses = path_difference(packet, path);
   struct ethhdr* ethernet = data;
   if (packet->family == 4) {
@@ -53,15 +53,44 @@ FL_INLINE bool rewrite_xdp(void* data, void* data_end, const struct fl_packet* p
     __builtin_memcpy(&ip->saddr, &path->source, sizeof(path->source));
     __builtin_memcpy(&ip->daddr, &path->destination, sizeof(path->destination));
   }
-  __builtin_memcpy(ethernet, route->stations, sizeof(route->stations));
+  __builtin_memcpy(ethernet, stations, 12);
   return rewrite_transport_xdp(data, data_end, packet, path, addresses);
 }
 
-FL_INLINE bool for_this_station(void* data, void* data_end, const struct fl_route* route) {
+FL_INLINE bool for_this_station(void* data, void* data_end, const __u8* stations) {
   const __u16* here = data;
   if ((void*)(here + 3) > data_end) return false;
-  const __u16* own = (const __u16*)(route->stations + 6);
+  const __u16* own = (const __u16*)(stations + 6);
   return here[0] == own[0] && here[1] == own[1] && here[2] == own[2];
+}
+
+// Rewrites the packet and sends it by `device`.
+FL_INLINE int send_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
+                       const struct fl_path* path, bool returned, __u32 device,
+                       const __u8* stations) {
+  // Read once, by volatile: clang would else keep an address inside the context, which is refused.
+  void* data = (void*)(long)*(volatile __u32*)&xdp->data;
+  void* data_end = (void*)(long)*(volatile __u32*)&xdp->data_end;
+  const bool same = device == packet->device;
+  // A frame for another station, seen in promiscuous mode, bears not the address that we send with.
+  if (same && !for_this_station(data, data_end, stations)) return XDP_PASS;
+  if (!rewrite_xdp(data, data_end, packet, path, stations)) {
+    count(FL_DROP_rewrite_failed);
+    return XDP_DROP;
+  }
+  count(FL_COUNT_xdp_forwarded);
+  count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
+  return same ? XDP_TX : bpf_redirect(device, 0);
+}
+
+#define FL_XDP_NONE 0x101  // not decided
+
+// The verdict about a packet whose way is known, else FL_XDP_NONE.
+__noinline int send_by_way_xdp(struct xdp_md* xdp, const struct fl_packet* packet) {
+  if (!packet) return FL_XDP_NONE;
+  const struct fl_way* way = find_way(packet, FL_AT_XDP, packet->length);
+  if (!way) return FL_XDP_NONE;
+  return send_xdp(xdp, packet, &way->path, way->returned, way->device, way->stations);
 }
 
 static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
@@ -78,19 +107,9 @@ __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet
   if (verdict != FL_VERDICT_SEND) return XDP_PASS;
   const struct fl_route* route = route_from_xdp(xdp, packet, &path.source, &path.destination);
   if (!route) return XDP_PASS;
-  // Read once, by volatile: clang would else keep an address inside the context, which is refused.
-  void* data = (void*)(long)*(volatile __u32*)&xdp->data;
-  void* data_end = (void*)(long)*(volatile __u32*)&xdp->data_end;
-  const bool same = route->device == packet->device;
-  // A frame for another station, seen in promiscuous mode, bears not the address that we send with.
-  if (same && !for_this_station(data, data_end, route)) return XDP_PASS;
-  if (!rewrite_xdp(data, data_end, packet, &path, route)) {
-    count(FL_DROP_rewrite_failed);
-    return XDP_DROP;
-  }
-  count(FL_COUNT_xdp_forwarded);
-  count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
-  return same ? XDP_TX : bpf_redirect(route->device, 0);
+  struct fl_way* fresh = remember_way(packet, FL_AT_XDP, &path, returned, route);
+  if (fresh) __builtin_memcpy(fresh->stations, route->stations, sizeof(route->stations));
+  return send_xdp(xdp, packet, &path, returned, route->device, route->stations);
 }
 
 SEC("xdp") int fl_xdp(struct xdp_md* xdp) {
@@ -99,6 +118,10 @@ SEC("xdp") int fl_xdp(struct xdp_md* xdp) {
   if (packet.kind != FL_PACKET_FLOW || packet.first_fragment || packet.later_fragment ||
       packet.hop_limit <= 1) {
     return XDP_PASS;
+  }
+  if (may_have_way(&packet)) {
+    const int action = send_by_way_xdp(xdp, &packet);
+    if (action != FL_XDP_NONE) return action;
   }
   return serve_flow_xdp(xdp, &packet);
 }
