@@ -261,8 +261,7 @@ static __noinline int choose_endpoint(const struct fl_packet* packet,
     return drop(FL_DROP_source_range);
   }
   const __u32 hash =
-      hash_pair(&packet->source, &packet->destination,
-                packet->source_port | (__u32)packet->destination_port << 16, packet->protocol);
+      hash_pair(&packet->source, &packet->destination, ports_of(packet), packet->protocol);
   select_endpoint(settings, frontend, source_class(settings, packet, place), &packet->source, hash,
                   selection);
   const struct fl_endpoint* endpoint = selection->endpoint;

@@ -154,7 +154,8 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
   const struct fl_frontend* frontend =
       find_virtual_address(&packet->destination, packet->destination_port, packet->protocol);
   if (!frontend) {
-    // Before the node ports: no flow is given the source port of one, and this costs no hash lookup.
+    // Before the node ports: no flow is given the source port of one, and this costs no hash
+    // lookup.
     struct fl_return* slot =
         find_return(settings, &packet->source, packet->source_port, &packet->destination,
                     packet->destination_port, packet->protocol);

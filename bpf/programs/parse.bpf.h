@@ -57,6 +57,11 @@ struct fl_packet {
   __u8 zero[2];
 };
 
+// Both, as they stand in the header.
+FL_INLINE __u32 ports_of(const struct fl_packet* packet) {
+  return packet->source_port | (__u32)packet->destination_port << 16;
+}
+
 FL_INLINE __u32 bad_packet(struct fl_packet* packet, __u32 reason) {
   packet->kind = FL_PACKET_BAD;
   packet->reason = reason;

@@ -42,16 +42,29 @@ FL_INLINE __u16 ipv4_checksum(const struct fl_packet* packet, __u32 addresses, _
   return ~fold_to_16(sum);
 }
 
-// The part of an IPv4 header from its TTL on.
+// The part of an IPv4 header from its TTL on, and what follows it where it has no options.
 struct fl_ipv4_tail {
   __u8 ttl;
   __u8 protocol;
   __u16 checksum;
   __be32 source;
   __be32 destination;
+  __be32 ports;
 };
+#define FL_IPV4_TAIL_SIZE 12  // without the ports
 #define FL_IPV4_TAIL 8
 #define FL_IPV6_TAIL 7  // the hop limit, then the addresses
+
+FL_INLINE __u32 ports_after(const struct fl_path* path) {
+  return path->source_port | (__u32)path->destination_port << 16;
+}
+
+// One call to the kernel stores both, as nearly every packet has it. SCTP looks after its own.
+FL_INLINE bool ports_follow(const struct fl_packet* packet) {
+  return packet->family == 4 && packet->transport == packet->network + FL_IPV4_HEADER &&
+         packet->kind == FL_PACKET_FLOW && !packet->later_fragment &&
+         packet->protocol != IPPROTO_SCTP;
+}
 
 FL_INLINE long rewrite_network(struct __sk_buff* skb, const struct fl_packet* packet,
                                const struct fl_path* path, __u32 addresses, __u8 hop_limit) {
@@ -61,8 +74,11 @@ FL_INLINE long rewrite_network(struct __sk_buff* skb, const struct fl_packet* pa
                                       .protocol = packet->protocol,
                                       .checksum = ipv4_checksum(packet, addresses, hop_limit),
                                       .source = path->source.word[3],
-                                      .destination = path->destination.word[3]};
-    return bpf_skb_store_bytes(skb, packet->network + FL_IPV4_TAIL, &tail, sizeof(tail), 0);
+                                      .destination = path->destination.word[3],
+                                      .ports = ports_after(path)};
+    const __u32 offset = packet->network + FL_IPV4_TAIL;
+    return ports_follow(packet) ? bpf_skb_store_bytes(skb, offset, &tail, sizeof(tail), 0)
+                                : bpf_skb_store_bytes(skb, offset, &tail, FL_IPV4_TAIL_SIZE, 0);
   }
   // RECOMPUTE_CSUM makes up for what bpf_l4_csum_replace(PSEUDO_HDR) does to the device's sum on
   // the assumption that a header checksum, which IPv6 has not, changed by the same difference.
@@ -98,8 +114,8 @@ FL_INLINE long rewrite_transport(struct __sk_buff* skb, const struct fl_packet* 
     if (packet->family == 4) return 0;
     return bpf_l4_csum_replace(skb, packet->transport + 2, 0, addresses, BPF_F_PSEUDO_HDR);
   }
-  const __u32 before = packet->source_port | (__u32)packet->destination_port << 16;
-  const __u32 after = path->source_port | (__u32)path->destination_port << 16;
+  const __u32 before = ports_of(packet);
+  const __u32 after = ports_after(path);
   if (packet->protocol == IPPROTO_SCTP) {
     return before == after ? 0 : rewrite_sctp(skb, packet, before, after);
   }
@@ -110,7 +126,8 @@ FL_INLINE long rewrite_transport(struct __sk_buff* skb, const struct fl_packet* 
   if (error || before == after) return error;
   // Apart from the addresses: of a checksum that the device is to finish, only those are in it yet.
   error = bpf_l4_csum_replace(skb, checksum, before, after, 4 | none_stays_none);
-  return error ? error : bpf_skb_store_bytes(skb, packet->transport, &after, sizeof(after), 0);
+  if (error || ports_follow(packet)) return error;
+  return bpf_skb_store_bytes(skb, packet->transport, &after, sizeof(after), 0);
 }
 
 static __noinline bool rewrite_skb(struct __sk_buff* skb, const struct fl_packet* packet,

@@ -85,8 +85,7 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   }
   if (!rewrite_skb(skb, packet, path, hop_limit)) return TC_ACT_SHOT;
   if (!(how & (FL_SEND_EGRESS | FL_SEND_UNTUNNELLED))) {
-    struct fl_way* way = remember_way(packet, FL_AT_INGRESS, path,
-                                      how & FL_SEND_RETURNED, route);
+    struct fl_way* way = remember_way(packet, FL_AT_INGRESS, path, how & FL_SEND_RETURNED, route);
     if (way) way->next = route->next;
   }
   return bpf_redirect_neigh(route->device, &route->next, sizeof(route->next), 0);

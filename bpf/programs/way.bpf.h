@@ -25,10 +25,6 @@ FL_INLINE bool may_have_way(const struct fl_packet* packet) {
          packet->network != 0 && !packet->first_fragment && !packet->later_fragment;
 }
 
-FL_INLINE __u32 ports_of(const struct fl_packet* packet) {
-  return packet->source_port | (__u32)packet->destination_port << 16;
-}
-
 FL_INLINE struct fl_way* way_of(const struct fl_packet* packet, __u32 kind) {
   const __u32 number =
       hash_pair(&packet->source, &packet->destination, ports_of(packet), kind) % FL_WAYS;

@@ -9,8 +9,8 @@ FL_INLINE bool rewrite_transport_xdp(void* data, void* data_end, const struct fl
   barrier_var(offset);
   if (offset > FL_LONGEST_HEADERS) return false;
   void* header = data + offset;
-  const __u32 before = packet->source_port | (__u32)packet->destination_port << 16;
-  const __u32 after = path->source_port | (__u32)path->destination_port << 16;
+  const __u32 before = ports_of(packet);
+  const __u32 after = ports_after(path);
   const __u64 change = (__u64)addresses + difference(before, after);
   if (packet->protocol == IPPROTO_TCP) {
     struct tcphdr* tcp = header;
