@@ -111,6 +111,8 @@ Status World::ensure_proxy(const std::string& mode, const std::vector<std::strin
   if (!mode_.empty() && mode != mode_) RETURN_IF_ERROR(clean_up());
   mode_ = mode;
   flags_ = flags;
+  // The eBPF mode's masquerading ports are below Linux's own range for clients, and nobody else's.
+  harness::use_client_ports_from(mode == "ebpf" ? 32768 : 10000);
   return start_proxy();
 }
 

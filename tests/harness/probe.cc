@@ -59,6 +59,9 @@ Answer parse_answer(const std::string& line) {
   return answer;
 }
 
+std::atomic<uint16_t> first_client_port{32768};
+constexpr uint32_t kLastClientPort = 60999;
+
 // One question on its way. Sans waiting: the caller polls.
 class Call {
  public:
@@ -109,10 +112,11 @@ class Call {
  private:
   // A datagram from a port that another one used half a minute ago belongs to the same flow in the
   // eyes of connection tracking, and goes where that one went. So every flow gets a port of its
-  // own, in turn, out of those that Linux gives to clients: other ranges are others'.
+  // own, in turn.
   static uint16_t next_port() {
     static std::atomic<uint32_t> turn{0};
-    return static_cast<uint16_t>(32768 + turn++ % 28232);
+    const uint32_t first = first_client_port;
+    return static_cast<uint16_t>(first + turn++ % (kLastClientPort + 1 - first));
   }
 
   void bind_source(int family, bool own_port) {
@@ -226,6 +230,10 @@ std::vector<Answer> ask(std::span<const Question> questions, std::chrono::millis
     questions = questions.subspan(calls.size());
   }
   return answers;
+}
+
+void use_client_ports_from(uint16_t first) {
+  first_client_port = first;
 }
 
 Answer ask(const Question& question, std::chrono::milliseconds timeout) {

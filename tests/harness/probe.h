@@ -68,6 +68,10 @@ struct Question {
 inline constexpr std::chrono::milliseconds kPatience = 4000ms;
 inline constexpr std::chrono::milliseconds kSilence = 300ms;
 
+// UDP questions without a source port take theirs in turn from [first, 60999]; 32768 at first. The
+// more there are, the longer until one is used again.
+void use_client_ports_from(uint16_t first);
+
 std::vector<Answer> ask(std::span<const Question> questions, std::chrono::milliseconds timeout);
 Answer ask(const Question& question, std::chrono::milliseconds timeout = kPatience);
 
