@@ -306,9 +306,9 @@ std::vector<DevicePlan> Planner::plan() const {
   std::vector<DevicePlan> result;
   for (const auto& [index, device] : view_.devices) {
     if (!options_.devices.empty()) {
-      const bool named =
-          std::any_of(options_.devices.begin(), options_.devices.end(),
-                      [&](const std::string& pattern) { return matches(device.name, pattern); });
+      const bool named = std::any_of(
+          options_.devices.begin(), options_.devices.end(),
+          [&name = device.name](const std::string& pattern) { return matches(name, pattern); });
       if (!named || !device.up() || device.loopback() || !carries_ip(device)) continue;
     } else if (!candidate(device) || below_another(device)) {
       continue;
