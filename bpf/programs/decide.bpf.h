@@ -164,11 +164,7 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
     frontend = find_node_port(&packet->destination, packet->destination_port, packet->protocol);
   }
   if (frontend) return forward(ctx, settings, packet, frontend, place, path);
-  if (place != FL_AT_XDP) {
-    forget_ended_flow(packet);
-    const int verdict = unserved(packet);
-    if (verdict != FL_VERDICT_PASS) return verdict;
-  }
-  remember_stranger(packet, place);
-  return FL_VERDICT_PASS;
+  if (place == FL_AT_XDP) return FL_VERDICT_PASS;
+  forget_ended_flow(packet);
+  return unserved(packet);
 }

@@ -96,8 +96,7 @@ struct fl_way {
   __u32 slot;   // of the flow, and ...
   __u32 claim;  // ... who held it
   struct fl_path path;
-  __u32 device;     // 0: a stranger's
-  __u32 frontends;  // a stranger's: how many there had been
+  __u32 device;
   __u32 returned;
   __u32 mtu;
   union {

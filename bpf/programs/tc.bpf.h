@@ -92,13 +92,10 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
 }
 
 // The action for a packet whose way is known, else FL_ACT_NONE. Not static, like serve_flow().
-// On the node's own packets only strangers are remembered.
-__noinline int send_by_way(struct __sk_buff* skb, const struct fl_packet* packet, int egress) {
+__noinline int send_by_way(struct __sk_buff* skb, const struct fl_packet* packet) {
   if (!packet) return FL_ACT_NONE;
-  struct fl_way* way =
-      find_way(packet, egress ? FL_AT_EGRESS : FL_AT_INGRESS, wire_length(skb, packet));
+  struct fl_way* way = find_way(packet, FL_AT_INGRESS, wire_length(skb, packet));
   if (!way) return FL_ACT_NONE;
-  if (is_stranger(way)) return FL_ACT_PASS;
   if (!rewrite_skb(skb, packet, &way->path, packet->hop_limit - 1)) return TC_ACT_SHOT;
   count(way->returned ? FL_COUNT_returned : FL_COUNT_forwarded);
   return bpf_redirect_neigh(way->device, &way->next, sizeof(way->next), 0);
@@ -150,8 +147,8 @@ FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
   struct fl_packet* packet = bpf_map_lookup_elem(&fl_packets, &zero);
   if (!packet) return FL_ACT_PASS;
   parse_skb(skb, packet);
-  if (may_have_way(packet)) {
-    const int action = send_by_way(skb, packet, egress);
+  if (!egress && may_have_way(packet)) {
+    const int action = send_by_way(skb, packet);
     if (action != FL_ACT_NONE) return action;
   }
   if (packet->kind == FL_PACKET_OTHER) {

@@ -1,5 +1,4 @@
-// Ways: what was decided about the packets of an established flow, or of nobody's of ours,
-// remembered for a tenth of a second.
+// Ways: what was decided about an established flow's packets, remembered for a tenth of a second.
 //
 // The whole of it: from addresses and ports as they arrive to those that they become, and to the
 // device and the station that the packet leaves by. Such a packet costs no hash lookup: its way is
@@ -10,13 +9,8 @@
 // frontends are seen after a tenth of a second at the latest, and then the flow is touched as well.
 // What opens or closes a connection, fragments, and what does not fit go the long way.
 //
-// A stranger is a packet that has neither frontend nor flow and passes untouched. Its way names the
-// slot that would be its flow's if it were an answer, and holds as long as nobody takes that and no
-// frontend is added.
-//
 // A place in the array is given to another flow once a tick at most: where there are more flows
-// than places, most packets go the long way, and do not pay for remembering as well. Strangers do
-// not take it from flows.
+// than places, most packets go the long way, and do not pay for remembering as well.
 #pragma once
 
 // Read before a way is relied on, and before one is remembered.
@@ -41,20 +35,6 @@ FL_INLINE __u32 way_kind(const struct fl_packet* packet, __u32 place) {
   return packet->protocol | place << 8;
 }
 
-FL_INLINE bool is_stranger(const struct fl_way* way) {
-  return way->device == 0;
-}
-
-FL_INLINE void name_way(struct fl_way* way, const struct fl_packet* packet, __u32 kind,
-                        __u32 until) {
-  way->source = packet->source;
-  way->destination = packet->destination;
-  way->ports = ports_of(packet);
-  way->arrival = packet->device;
-  way->kind = kind;
-  way->until = until;
-}
-
 // The way of a packet that may have one and has `length` bytes on the wire; null when it has none
 // that holds.
 FL_INLINE struct fl_way* find_way(const struct fl_packet* packet, __u32 place, __u32 length) {
@@ -68,12 +48,7 @@ FL_INLINE struct fl_way* find_way(const struct fl_packet* packet, __u32 place, _
   if ((__s32)(way->until - now()) <= 0 || length > way->mtu) return 0;
   const __u32 number = way->slot;
   const struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &number);
-  if (!slot || slot->claim != way->claim) return 0;
-  if (is_stranger(way)) {
-    const struct fl_config* settings = configuration();
-    return settings && settings->next_frontend_id == way->frontends ? way : 0;
-  }
-  if (!is_open(slot)) return 0;
+  if (!slot || slot->claim != way->claim || !is_open(slot)) return 0;
   if (packet->protocol != IPPROTO_TCP && !way->returned &&
       !endpoint_still_serves(slot->endpoint_index, slot->generation)) {
     return 0;
@@ -105,7 +80,12 @@ static __noinline struct fl_way* remember_way(const struct fl_packet* packet, __
       slot->endpoint_port != (returned ? packet->source_port : path->destination_port)) {
     return 0;  // a flow without a slot, which goes directly
   }
-  name_way(way, packet, kind, until);
+  way->source = packet->source;
+  way->destination = packet->destination;
+  way->ports = ports_of(packet);
+  way->arrival = packet->device;
+  way->kind = kind;
+  way->until = until;
   way->slot = number;
   way->claim = slot->claim;
   way->path = *path;
@@ -113,31 +93,4 @@ static __noinline struct fl_way* remember_way(const struct fl_packet* packet, __
   way->device = route->device;
   way->mtu = route->mtu;
   return way;
-}
-
-// Remembers that a packet is a stranger's: it has no frontend, no slot, and passes.
-static __noinline int remember_stranger(const struct fl_packet* packet, __u32 place) {
-  const struct fl_config* settings = configuration();
-  if (!settings || !may_have_way(packet)) return 0;
-  const __u32 kind = way_kind(packet, place);
-  struct fl_way* way = way_of(packet, kind);
-  const __u32 time = now();
-  const __u32 until = time + settings->hz / 10;
-  if (!way || way->until == until) return 0;
-  if (!is_stranger(way) && (__s32)(way->until - time) > 0) return 0;
-  const __u32 number =
-      return_slot(settings, &packet->source, packet->source_port, &packet->destination,
-                  packet->destination_port, packet->protocol);
-  const struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &number);
-  if (!slot) return 0;
-  // Just taken, and perhaps by the flow that this packet answers.
-  const __u32 claim = *(volatile __u32*)&slot->claim;
-  if (claim != 0 && !older_than(claim, time, settings->hz / 10)) return 0;
-  name_way(way, packet, kind, until);
-  way->slot = number;
-  way->claim = claim;
-  way->frontends = settings->next_frontend_id;
-  way->device = 0;
-  way->mtu = ~0U;
-  return 0;
 }

@@ -90,7 +90,6 @@ __noinline int send_by_way_xdp(struct xdp_md* xdp, const struct fl_packet* packe
   if (!packet) return FL_XDP_NONE;
   const struct fl_way* way = find_way(packet, FL_AT_XDP, packet->length);
   if (!way) return FL_XDP_NONE;
-  if (is_stranger(way)) return XDP_PASS;
   return send_xdp(xdp, packet, &way->path, way->returned, way->device, way->stations);
 }
 

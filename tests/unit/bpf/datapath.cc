@@ -311,7 +311,7 @@ void Datapath::reset() {
   config.tcp_closing_seconds = 60;
   config.udp_seconds = 30;
   config.udp_stream_seconds = 180;
-  config.next_frontend_id = std::max(this->config().next_frontend_id, 1U);  // never used again
+  config.next_frontend_id = 1;
   config.snat_first = 10000;
   config.snat_last = 29999;
   config.has_detector[0] = config.has_detector[1] = 1;

@@ -100,29 +100,5 @@ TEST_F(KnownWay, IsOfItsDeviceAndPortsAlone) {
   }
 }
 
-// What is nobody's of ours is known as well, but only until it may be somebody's.
-TEST_F(KnownWay, StrangersAreServedAsSoonAsThereIsAFrontend) {
-  for (int turn = 0; turn < 3; ++turn) {
-    for (const Program program : {Program::kIngress, Program::kEgress}) {
-      via(program, {.made_here = program == Program::kEgress});
-      for (int i = 0; i < 3; ++i) expect_pass(tcp(kCaller, kCalled).flags("A"));
-    }
-    via(Program::kIngress);
-    know();
-    expect_forward(tcp(kCaller, kCalled).flags("A"),
-                   tcp(kCaller, "10.1.0.2:8080").flags("A").ttl(63));
-    datapath().reset();
-  }
-}
-
-TEST_F(KnownWay, StrangersAreServedAsSoonAsTheyAnswerAFlow) {
-  served_ = serve({.at = kCalled, .kind = FL_KIND_EXTERNAL_IP, .endpoints = {"10.1.0.2:8080"}});
-  for (int i = 0; i < 3; ++i) expect_pass(udp("10.1.0.2:8080", kCaller));
-  for (int i = 0; i < 3; ++i) expect_pass(tcp("10.1.0.2:8080", kCaller).flags("A"));
-  after(tcp(kCaller, kCalled).flags("S"));
-  expect_forward(tcp("10.1.0.2:8080", kCaller).flags("A"),
-                 tcp(kCalled, kCaller).flags("A").ttl(63));
-}
-
 }  // namespace
 }  // namespace fairlead::bpf::testing
