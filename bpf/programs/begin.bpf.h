@@ -45,28 +45,25 @@ FL_INLINE __u32 source_class(const struct fl_config* settings, const struct fl_p
   return is_node_address(&packet->source) ? FL_SOURCE_NODE : FL_SOURCE_OTHER;
 }
 
-// XDP: the way for `destination` out of here. Not without a neighbour, not where the packet would
-// not fit, and only by devices that take packets from XDP.
-static __noinline struct fl_route* route_from_xdp(void* ctx, const struct fl_packet* packet,
-                                                  const struct fl_addr* source,
-                                                  const struct fl_addr* destination) {
+// The route of `packet`, with `more` bytes of headers than now, once its addresses are these. Null
+// only where the configuration is missing.
+static __noinline struct fl_route* route_towards(void* ctx, const struct fl_packet* packet,
+                                                 __u32 more, const struct fl_addr* source,
+                                                 const struct fl_addr* destination) {
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
-  struct fl_route* route = find_route(ctx, settings, packet, packet->length, source, destination);
-  const bool usable =
-      route && route->result == BPF_FIB_LKUP_RET_SUCCESS && route->device_flags & FL_DEVICE_XDP;
-  return usable ? route : 0;
+  return find_route(ctx, settings, packet, packet->length + more, source, destination);
 }
 
-// The device that leads to `endpoint`; 0 when no route does.
-static __noinline __u32 device_towards(void* ctx, const struct fl_packet* packet,
-                                       const struct fl_addr* source,
-                                       const struct fl_addr* endpoint) {
-  const struct fl_config* settings = configuration();
-  if (!settings) return 0;
-  const struct fl_route* route =
-      find_route(ctx, settings, packet, packet->length, source, endpoint);
-  // Without a neighbour yet the device is known all the same.
+// May XDP send by it? Not without a neighbour, not where the packet would not fit, and only by
+// devices that take packets from XDP.
+FL_INLINE bool leaves_by_xdp(const struct fl_route* route) {
+  return route && route->result == BPF_FIB_LKUP_RET_SUCCESS && route->device_flags & FL_DEVICE_XDP;
+}
+
+// The device that it leads to; 0 when there is no route. Without a neighbour yet it is known all
+// the same.
+FL_INLINE __u32 device_of(const struct fl_route* route) {
   return route && (route->result == BPF_FIB_LKUP_RET_SUCCESS ||
                    route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
              ? route->device
@@ -262,8 +259,10 @@ static __noinline int choose_endpoint(const struct fl_packet* packet,
   }
   const __u32 hash =
       hash_pair(&packet->source, &packet->destination, ports_of(packet), packet->protocol);
-  select_endpoint(settings, frontend, source_class(settings, packet, place), &packet->source, hash,
-                  selection);
+  // Where all sources go the same way, it costs several lookups to no end to know whose this is.
+  const bool any = one_route_for_all(frontend) && !settings->dsr;
+  const __u32 class = any ? FL_SOURCE_OTHER : source_class(settings, packet, place);
+  select_endpoint(settings, frontend, class, &packet->source, hash, selection);
   const struct fl_endpoint* endpoint = selection->endpoint;
   if (!endpoint) {
     if (selection->empty == FL_EMPTY_REJECT) return FL_VERDICT_REFUSE;
@@ -313,14 +312,13 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
       !is_node_address(&flow->endpoint);
   // The address that masquerades is that of the route: nobody's asks for it.
   if (masquerade) flow->source = (struct fl_addr){};
-  if (place == FL_AT_XDP && !route_from_xdp(ctx, packet, &flow->source, &flow->endpoint)) {
-    return FL_VERDICT_PASS;
+  const struct fl_route* route = 0;
+  if (masquerade || place == FL_AT_XDP) {
+    route = route_towards(ctx, packet, 0, &flow->source, &flow->endpoint);
   }
-  if (masquerade) {
-    const __u32 towards = device_towards(ctx, packet, &flow->source, &flow->endpoint);
-    if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
-      return drop(FL_DROP_no_source_address);
-    }
+  if (place == FL_AT_XDP && !leaves_by_xdp(route)) return FL_VERDICT_PASS;
+  if (masquerade && !masquerade_source(settings, packet->family, device_of(route), &flow->source)) {
+    return drop(FL_DROP_no_source_address);
   }
   if (!claim_slot(ctx, packet, beginning, masquerade)) return FL_VERDICT_DROP;
   return enter_flow(key, flow, path);

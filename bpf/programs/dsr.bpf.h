@@ -36,19 +36,6 @@ FL_INLINE void name_outer_source(const struct fl_packet* packet, struct fl_path*
   if (is_zero(&path->source)) path->source = packet->destination;
 }
 
-// The way to the endpoint, as route_from_xdp(), for the packet with its outer header.
-static __noinline struct fl_route* direct_route(struct xdp_md* xdp, const struct fl_packet* packet,
-                                                const struct fl_path* path) {
-  const struct fl_config* settings = configuration();
-  if (!settings) return 0;
-  struct fl_route* route =
-      find_route(xdp, settings, packet, packet->length + network_header(packet), &path->source,
-                 &path->destination);
-  const bool usable =
-      route && route->result == BPF_FIB_LKUP_RET_SUCCESS && route->device_flags & FL_DEVICE_XDP;
-  return usable ? route : 0;
-}
-
 // Goes on where begin_flow() leaves off: the flow stands in the scratch, but for its outer source.
 static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __u32 place,
                                    struct fl_path* path) {
@@ -61,14 +48,19 @@ static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __
   flow->slot = 0;
   flow->source_port = key->client_port;
   if (!is_zero(&flow->source)) {
-    const __u32 towards = device_towards(ctx, packet, &packet->destination, &flow->endpoint);
-    if (!masquerade_source(settings, packet->family, towards, &flow->source)) {
+    const struct fl_route* route =
+        route_towards(ctx, packet, 0, &packet->destination, &flow->endpoint);
+    if (!masquerade_source(settings, packet->family, device_of(route), &flow->source)) {
       return drop(FL_DROP_no_source_address);
     }
   }
   follow(flow, path);
   name_outer_source(packet, path);
-  if (place == FL_AT_XDP && !direct_route(ctx, packet, path)) return FL_VERDICT_PASS;
+  if (place == FL_AT_XDP &&
+      !leaves_by_xdp(route_towards(ctx, packet, network_header(packet), &path->source,
+                                   &path->destination))) {
+    return FL_VERDICT_PASS;
+  }
   if (settings->refuse_new_flows) return FL_VERDICT_TUNNEL;
   if (bpf_map_update_elem(&fl_new_flows, key, flow, BPF_NOEXIST) == 0) {
     count(FL_COUNT_flows_created);
@@ -212,8 +204,9 @@ FL_INLINE bool encapsulate_xdp(struct xdp_md* xdp, const struct fl_packet* packe
 static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
                                  struct fl_path* path) {
   name_outer_source(packet, path);
-  const struct fl_route* route = direct_route(xdp, packet, path);
-  if (!route) return XDP_PASS;
+  const struct fl_route* route =
+      route_towards(xdp, packet, network_header(packet), &path->source, &path->destination);
+  if (!leaves_by_xdp(route)) return XDP_PASS;
   void* data = (void*)(long)*(volatile __u32*)&xdp->data;
   void* data_end = (void*)(long)*(volatile __u32*)&xdp->data_end;
   const bool same = route->device == packet->device;

@@ -52,6 +52,11 @@ FL_INLINE enum fl_unserved judge_unserved(const struct fl_addr* address) {
   return in_domain(FL_DOMAIN_SERVICES, address) ? FL_UNSERVED_DROP : FL_UNSERVED_PASS;
 }
 
+FL_INLINE bool one_route_for_all(const struct fl_frontend* frontend) {
+  return frontend->route[FL_SOURCE_POD] == frontend->route[FL_SOURCE_NODE] &&
+         frontend->route[FL_SOURCE_NODE] == frontend->route[FL_SOURCE_OTHER];
+}
+
 struct fl_selection {
   struct fl_endpoint* endpoint;  // null: nobody, see `empty`
   __u32 index;                   // of `endpoints`

@@ -105,8 +105,8 @@ __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet
   if (verdict == FL_VERDICT_DROP) return XDP_DROP;
   if (verdict == FL_VERDICT_TUNNEL) return tunnel_xdp(xdp, packet, &path);
   if (verdict != FL_VERDICT_SEND) return XDP_PASS;
-  const struct fl_route* route = route_from_xdp(xdp, packet, &path.source, &path.destination);
-  if (!route) return XDP_PASS;
+  const struct fl_route* route = route_towards(xdp, packet, 0, &path.source, &path.destination);
+  if (!leaves_by_xdp(route)) return XDP_PASS;
   struct fl_way* fresh = remember_way(packet, FL_AT_XDP, &path, returned, route);
   if (fresh) __builtin_memcpy(fresh->stations, route->stations, sizeof(route->stations));
   return send_xdp(xdp, packet, &path, returned, route->device, route->stations);
