@@ -56,9 +56,8 @@ static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __
   }
   follow(flow, path);
   name_outer_source(packet, path);
-  if (place == FL_AT_XDP &&
-      !leaves_by_xdp(route_towards(ctx, packet, network_header(packet), &path->source,
-                                   &path->destination))) {
+  if (place == FL_AT_XDP && !leaves_by_xdp(route_towards(ctx, packet, network_header(packet),
+                                                         &path->source, &path->destination))) {
     return FL_VERDICT_PASS;
   }
   if (settings->refuse_new_flows) return FL_VERDICT_TUNNEL;

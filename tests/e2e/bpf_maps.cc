@@ -2,12 +2,14 @@
 
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 
 namespace fairlead::e2e {
 namespace {
@@ -47,6 +49,14 @@ void PinnedMap::update(const void* key, const void* value) {
 
 void PinnedMap::erase(const void* key) {
   EXPECT_EQ(::bpf_map_delete_elem(fd_.get(), key), 0) << std::strerror(errno);
+}
+
+uint64_t counted(fl_counter counter) {
+  const Fd map(::bpf_obj_get((directory("maps") + "/fl_counters").c_str()));
+  std::vector<uint64_t> of_cpus(static_cast<size_t>(std::max(::libbpf_num_possible_cpus(), 1)));
+  const uint32_t index = counter;
+  EXPECT_EQ(::bpf_map_lookup_elem(map.get(), &index, of_cpus.data()), 0) << std::strerror(errno);
+  return std::accumulate(of_cpus.begin(), of_cpus.end(), uint64_t{0});
 }
 
 void detach_link(const std::string& path) {

@@ -1,4 +1,4 @@
-// The eBPF mode's pinned maps and links, for scenarios that damage them.
+// The eBPF mode's pinned maps and links, for scenarios that damage them or count by them.
 //
 // Threads: the test's thread.
 #pragma once
@@ -53,6 +53,9 @@ class PinnedMap {
 
   Fd fd_;
 };
+
+// What the programs have counted so far, on all CPUs.
+uint64_t counted(fl_counter counter);
 
 // Detaches the program by hand, as anybody with the right to may.
 void detach_link(const std::string& path);

@@ -112,6 +112,14 @@ Status Namespace::sysctl(std::string_view key, std::string_view value) {
   });
 }
 
+Status Namespace::as_on_a_wire(const std::string& interface, bool wire) {
+  const std::string offloads = wire ? "off" : "on";
+  return run([&] {
+    return run_checked({"ethtool", "-K", interface, "tx", offloads, "tso", offloads, "gso",
+                        offloads, "gro", wire ? "on" : "off"});
+  });
+}
+
 Status connect(Namespace& left, std::string_view left_interface, Namespace& right,
                std::string_view right_interface) {
   const std::string name(left_interface);

@@ -50,6 +50,14 @@ class Namespace {
   Status ip(std::string_view commands);
   // "net.ipv4.ip_forward", "1".
   Status sysctl(std::string_view key, std::string_view value);
+  // How packets leave by `interface`. On a wire: with finished checksums, one segment each, as XDP
+  // at the other end needs them, and the interface takes what XDP sends to it (GRO gives a veth the
+  // queue for that). Otherwise: as a veth is made, with that left to whoever receives them.
+  Status as_on_a_wire(const std::string& interface, bool wire);
+  // What a cable's end does by itself, as between machines. `complete`: packets leave it with
+  // finished checksums and one segment each, where XDP at the other end can change them; and it
+  // takes what XDP sends to it (GRO gives a veth the queue for that). Otherwise as a veth is made.
+  Status finish_packets(const std::string& interface, bool complete);
 
  private:
   struct Worker;
