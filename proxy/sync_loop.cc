@@ -251,6 +251,7 @@ void SyncLoop::sync(Time now) {
   pending.generation = ++generation_;
   parts_.metrics->gauge(Metric::kPendingGeneration).set(static_cast<double>(generation_));
   const Time apply_start = steady_clock::now();
+  if (parts_.conntrack != nullptr) parts_.conntrack->announce(conntrack_);
   const Result<Ack> ack = parts_.backend->apply(pending);
   const nanoseconds took = steady_clock::now() - apply_start;
   if (!ack) {

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "base/thread_annotations.h"
 
 namespace fairlead::proxy {
 namespace {
@@ -50,18 +51,21 @@ class Wanted {
     return has_node_port_ ? std::nullopt : one_address_;
   }
 
-  // `on_node` tells whether an address is one on which node ports answer.
+  // The frontend that the flow goes to if nobody there answers it any more; null when it is to
+  // stay. `on_node` tells whether an address is one on which node ports answer.
   template <typename OnNode>
-  bool is_stale(const ConntrackFlow& flow, OnNode on_node) const {
+  const SocketAddress* stale_at(const ConntrackFlow& flow, OnNode on_node) const {
     const SocketAddress& destination = flow.original.destination;
     auto found = frontends_.find(destination);
     if (found == frontends_.end()) {
-      if (!has_node_port_ || !on_node(destination.address)) return false;
+      if (!has_node_port_ || !on_node(destination.address)) return nullptr;
       const Address any = destination.address.is_v4() ? Address() : Address::v6({});
       found = frontends_.find({any, destination.port});
-      if (found == frontends_.end()) return false;
+      if (found == frontends_.end()) return nullptr;
     }
-    return !std::binary_search(found->second->begin(), found->second->end(), flow.reply.source);
+    const Sorted& targets = *found->second;
+    const bool serves = std::binary_search(targets.begin(), targets.end(), flow.reply.source);
+    return serves ? nullptr : &found->first;
   }
 
  private:
@@ -85,6 +89,38 @@ class Wanted {
   bool has_node_port_ = false;
 };
 
+// Frontends whose rules are being changed.
+class Announcements {
+ public:
+  void announce(const ConntrackRequest& request) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    ++last_;
+    for (const ConntrackChange& change : request.changes) changing_[change.frontend] = last_;
+  }
+  // What has been announced so far is told by the request that is posted now.
+  uint64_t last() const EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    return last_;
+  }
+  // The change is known that was announced at `number` or before.
+  void settle(const ConntrackRequest& request, uint64_t number) EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    for (const ConntrackChange& change : request.changes) {
+      const auto found = changing_.find(change.frontend);
+      if (found != changing_.end() && found->second <= number) changing_.erase(found);
+    }
+  }
+  bool contains(const ConntrackFrontend& frontend) const EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    return changing_.contains(frontend);
+  }
+
+ private:
+  mutable Mutex mutex_;
+  uint64_t last_ GUARDED_BY(mutex_) = 0;
+  std::map<ConntrackFrontend, uint64_t> changing_ GUARDED_BY(mutex_);
+};
+
 class Reconciler final : public ConntrackReconciler {
  public:
   Reconciler(std::unique_ptr<ConntrackTable> table, ConntrackOptions options,
@@ -94,31 +130,34 @@ class Reconciler final : public ConntrackReconciler {
   }
 
   ~Reconciler() override {
-    mailbox_.post(Message{{}, {}, true});
+    mailbox_.post(Message{{}, 0, {}, true});
     thread_.join();
   }
 
+  void announce(const ConntrackRequest& request) override { announcements_.announce(request); }
+
   void post(ConntrackRequest request) override {
-    mailbox_.post(Message{std::move(request), {}, false});
+    mailbox_.post(Message{std::move(request), announcements_.last(), {}, false});
   }
 
   void flush() override {
     auto done = std::make_shared<std::promise<void>>();
     auto future = done->get_future();
-    mailbox_.post(Message{{}, std::move(done), false});
+    mailbox_.post(Message{{}, 0, std::move(done), false});
     future.wait();
   }
 
  private:
   struct Message {
     ConntrackRequest request;
+    uint64_t announced = 0;  // up to which announcement it tells
     std::shared_ptr<std::promise<void>> flushed;
     bool stop = false;
   };
 
   void run();
   void wait() const;
-  void merge(ConntrackRequest request);
+  void merge(ConntrackRequest request, uint64_t announced);
   bool reconcile(Family family);
   void reconcile(Protocol protocol, const Wanted& wanted, ConntrackPass& pass);
 
@@ -126,6 +165,7 @@ class Reconciler final : public ConntrackReconciler {
   const ConntrackOptions options_;
   const std::function<void(const ConntrackPass&)> observer_;
   Mailbox<Message> mailbox_;
+  Announcements announcements_;
 
   // Owned by thread_.
   std::map<ConntrackFrontend, ConntrackTargets> pending_;
@@ -146,7 +186,8 @@ void Reconciler::wait() const {
   ::poll(&poll_fd, 1, timeout);
 }
 
-void Reconciler::merge(ConntrackRequest request) {
+void Reconciler::merge(ConntrackRequest request, uint64_t announced) {
+  announcements_.settle(request, announced);
   for (ConntrackChange& change : request.changes) {
     if (!conntrack_handles(change.frontend.protocol)) continue;
     pending_.insert_or_assign(change.frontend, std::move(change.targets));
@@ -163,7 +204,7 @@ void Reconciler::run() {
     std::vector<std::shared_ptr<std::promise<void>>> flushed;
     bool stop = false;
     for (Message& message : mailbox_.take()) {
-      merge(std::move(message.request));
+      merge(std::move(message.request), message.announced);
       if (message.flushed) flushed.push_back(std::move(message.flushed));
       stop = stop || message.stop;
     }
@@ -215,7 +256,9 @@ void Reconciler::reconcile(Protocol protocol, const Wanted& wanted, ConntrackPas
   const auto visit = [&](const ConntrackFlow& flow) {
     ++pass.scanned;
     // Services are translated in the default zone; other zones are somebody else's.
-    if (flow.zone != 0 || !wanted.is_stale(flow, on_node)) return true;
+    if (flow.zone != 0) return true;
+    const SocketAddress* const frontend = wanted.stale_at(flow, on_node);
+    if (frontend == nullptr || announcements_.contains({protocol, *frontend})) return true;
     const Status removed = table_->remove(flow);
     if (removed.ok()) {
       ++pass.deleted;

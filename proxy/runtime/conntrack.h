@@ -16,11 +16,15 @@
 // TCP is left alone: the client sees resets or time-outs and opens a new connection from a new
 // port.
 //
+// A pass takes time, and the next change does not wait for it: what it deletes must not be judged
+// by the state before that change. So changes are announced before the rules are written; flows to
+// their frontends are left alone from then on until the request that tells of the change is merged.
+//
 // Failures are retried with back-off; requests that arrive meanwhile are merged (the newest state
 // of a frontend counts).
 //
-// Threads: post() from any thread and never blocks on the kernel; the observer is called on the
-// reconciler's thread.
+// Threads: announce() and post() from the sync thread, they never block on the kernel; the observer
+// is called on the reconciler's thread.
 #pragma once
 
 #include <chrono>
@@ -94,6 +98,9 @@ class ConntrackReconciler {
       std::function<void(const ConntrackPass&)> observer);
   virtual ~ConntrackReconciler() = default;  // finishes the pass at hand, joins
 
+  // The frontends of `request` are about to change. It (or one with more in it) must be posted when
+  // they have.
+  virtual void announce(const ConntrackRequest& request) = 0;
   virtual void post(ConntrackRequest request) = 0;
   // Waits until every request posted before the call has been worked off or has failed once.
   virtual void flush() = 0;

@@ -7,6 +7,7 @@
 #include <deque>
 #include <future>
 #include <mutex>
+#include <utility>
 
 #include "proxy/runtime/conntrack_message.h"
 
@@ -36,6 +37,7 @@ struct FakeKernel {
   std::vector<ConntrackFilter> lists;
   std::deque<Status> list_failures;    // for the next lists
   std::deque<Status> remove_failures;  // for the next removals
+  std::function<void()> while_listing;
 
   void add(uint32_t id, Protocol protocol, SocketAddress destination, SocketAddress replies_from,
            uint16_t zone = 0) {
@@ -68,6 +70,7 @@ class FakeTable final : public ConntrackTable {
       }
       flows = kernel_.flows;
     }
+    if (kernel_.while_listing) kernel_.while_listing();
     for (const ConntrackFlow& flow : flows) {
       const bool passes = flow.protocol == filter.protocol &&
                           flow.original.destination.address.family() == filter.family;
@@ -226,6 +229,51 @@ TEST_F(ConntrackTest, TheNewestStateOfAFrontendCounts) {
   reconcile({{{Protocol::kUdp, vip_}, nullptr}});
   reconcile({{{Protocol::kUdp, vip_}, targets({pod_})}});
   EXPECT_THAT(kernel_.left(), ElementsAre(1));
+}
+
+// The rules change while a pass is under way: what it lists may be of the rules to come.
+TEST_F(ConntrackTest, FlowsToAFrontendThatChangesMeanwhileAreLeftToTheNextPass) {
+  const SocketAddress other = at("10.96.0.11", 53);
+  kernel_.add(1, Protocol::kUdp, vip_, pod_);
+  kernel_.add(2, Protocol::kUdp, vip_, gone_);
+  kernel_.add(3, Protocol::kUdp, other, gone_);
+  kernel_.add(4, Protocol::kUdp, at("192.0.2.1", 30053), pod_);
+  const ConntrackFrontend node_port = {Protocol::kUdp, {Address(), 30053}};
+  const ConntrackRequest next = {
+      {{{Protocol::kUdp, vip_}, targets({pod_})}, {node_port, targets({pod_})}},
+      {Address::parse("192.0.2.1").value()}};
+  start();
+  kernel_.while_listing = [&] { reconciler_->announce(next); };
+  reconcile(
+      {{{Protocol::kUdp, vip_}, nullptr}, {{Protocol::kUdp, other}, nullptr}, {node_port, nullptr}},
+      next.node_addresses);
+  EXPECT_THAT(kernel_.left(), ElementsAre(1, 2, 4));
+
+  kernel_.while_listing = {};
+  reconcile(next.changes, next.node_addresses);
+  EXPECT_THAT(kernel_.left(), ElementsAre(1, 4));
+}
+
+// A second change is announced before the request of the first one is merged.
+TEST_F(ConntrackTest, ALaterAnnouncementOutlivesAnEarlierRequest) {
+  kernel_.add(1, Protocol::kUdp, vip_, pod_);
+  const ConntrackRequest first = {{{{Protocol::kUdp, vip_}, nullptr}}, {}};
+  start();
+  bool once = false;
+  kernel_.while_listing = [&] {
+    if (std::exchange(once, true)) return;
+    reconciler_->announce(first);
+    reconciler_->post(first);
+    reconciler_->announce(first);  // the second: by now the flow may be to what it brings
+  };
+  reconcile({{{Protocol::kUdp, at("10.96.0.11", 53)}, nullptr}});
+  reconciler_->flush();
+  EXPECT_EQ(passes_.size(), 2U);
+  EXPECT_THAT(kernel_.left(), ElementsAre(1));
+  reconcile({{{Protocol::kUdp, vip_}, targets({pod_})}});
+  EXPECT_THAT(kernel_.left(), ElementsAre(1));
+  reconcile(first.changes);
+  EXPECT_THAT(kernel_.left(), IsEmpty());
 }
 
 TEST_F(ConntrackTest, AFailureIsRetriedByItself) {
