@@ -193,6 +193,19 @@ TEST_P(BpfDamage, CleanupRemovesOursAndNobodyElses) {
 // device that must be served.
 class NewDevices : public Scenario {
  protected:
+  // The kernel takes namespaces down at its leisure: a test begins when the devices of the one
+  // before are gone, and their places with them.
+  void SetUp() override {
+    Scenario::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    const auto served = [] {
+      const std::vector<std::string> all = pins("links");
+      return static_cast<size_t>(std::count_if(all.begin(), all.end(), [](const auto& path) {
+        return path.find("/fl_ingress-") != std::string::npos;
+      }));
+    };
+    EXPECT_TRUE(eventually([&] { return served() == devices_; })) << served();
+  }
   // A namespace behind node-a by a cable of its own; it goes with the returned value.
   std::unique_ptr<harness::Namespace> new_pod(const std::string& cable) {
     auto made = harness::Namespace::create(cable);
@@ -217,6 +230,9 @@ class NewDevices : public Scenario {
     EXPECT_TRUE(laid.ok()) << laid.message();
     return pod;
   }
+
+ private:
+  const size_t devices_ = 2 + 5;  // of node-a: to outside and node-b, and to its five pods
 };
 FAIRLEAD_SCENARIOS_OF(NewDevices, "ebpf");
 
