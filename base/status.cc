@@ -70,6 +70,8 @@ std::string_view to_string(StatusCode code) {
       return "exhausted";
     case StatusCode::kUnavailable:
       return "unavailable";
+    case StatusCode::kExpired:
+      return "expired";
     case StatusCode::kInternal:
       return "internal";
   }

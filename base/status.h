@@ -26,6 +26,7 @@ enum class StatusCode {
   kUnsupported,  // this kernel, tool or build cannot do it
   kExhausted,    // a stated limit is reached
   kUnavailable,  // might work later: a peer is away, a resource is busy
+  kExpired,      // it was valid once and will not be again: begin anew
   kInternal,     // a broken promise inside Fairlead
 };
 

@@ -13,6 +13,10 @@ pkg_check_modules(nftables REQUIRED IMPORTED_TARGET libnftables)
 pkg_check_modules(libbpf REQUIRED IMPORTED_TARGET libbpf)
 pkg_check_modules(nghttp2 REQUIRED IMPORTED_TARGET libnghttp2)
 pkg_check_modules(yaml REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(rocksdb REQUIRED IMPORTED_TARGET rocksdb)
+pkg_check_modules(grpc REQUIRED IMPORTED_TARGET grpc++)
+pkg_check_modules(protobuf REQUIRED IMPORTED_TARGET protobuf-lite)
+find_program(FAIRLEAD_PROTOC protoc REQUIRED)
 
 # The kernel side of the eBPF mode is always compiled by clang; bpftool lives where root's PATH looks.
 find_program(FAIRLEAD_BPF_CLANG clang-14 REQUIRED)

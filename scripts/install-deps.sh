@@ -9,6 +9,7 @@ packages="
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev
   libnftables-dev libnghttp2-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev
   prometheus-cpp-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
+  librocksdb-dev libgrpc++-dev libprotobuf-dev protobuf-compiler etcd-server
   libbpf-dev bpftool qemu-system-x86 busybox-static
   nftables iproute2 ethtool procps curl
 "
