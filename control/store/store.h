@@ -183,7 +183,8 @@ class Store {
 std::string prefix_end(std::string_view prefix);
 // The least key greater than `key`.
 std::string key_after(std::string_view key);
-// ok, or kInvalid with the reason.
+// ok, or kInvalid with the reason: what the stores' implementations ask first.
 Status check_write(std::string_view key, std::string_view value);
+Status check_ttl(std::chrono::seconds ttl);
 
 }  // namespace fairlead::store

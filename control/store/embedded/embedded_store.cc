@@ -65,13 +65,6 @@ Result<Loaded> load(const Disk& disk, const std::string& directory, HistoryLimit
   return loaded;
 }
 
-Status check_ttl(std::chrono::seconds ttl) {
-  if (ttl.count() >= 1 && ttl <= kMaxTtl) return {};
-  return Status::error(StatusCode::kInvalid, "grant", "lease",
-                       fmt::format("a time to live of {} s is not in 1 ... {}", ttl.count(),
-                                   kMaxTtl.count()));
-}
-
 Status from_error(const std::error_code& error, std::string_view operation,
                   const std::string& path) {
   return error ? Status::from_errno(error.value(), operation, path) : Status();
