@@ -59,7 +59,8 @@ Result<Loaded> load(const Disk& disk, const std::string& directory, HistoryLimit
   const auto now = std::chrono::steady_clock::now();
   for (const auto& [id, ttl] : contents.leases) loaded.leases.grant(id, ttl, now);
   all.count_only = false;
-  for (const EntryPtr& entry : loaded.view->range(all)->entries) {
+  ASSIGN_OR_RETURN(const RangeResult present, loaded.view->range(all));
+  for (const EntryPtr& entry : present.entries) {
     if (entry->lease != 0) loaded.leases.follow(nullptr, entry);
   }
   return loaded;

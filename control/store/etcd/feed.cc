@@ -78,6 +78,7 @@ void Feed::take_page(etcdserverpb::RangeResponse& page, Revision revision) {
   if (page.more() && !last.empty()) return list_page(key_after(last), revision);
   view_.reset(std::exchange(listed_, {}), revision);
   must_list_ = false;
+  set_health({});
   if (loaded_) std::exchange(loaded_, nullptr)();
   reached_(revision);
   watch();
@@ -130,6 +131,7 @@ bool Feed::take_response(etcdserverpb::WatchResponse& response) {
 }
 
 void Feed::again(const Status& reason) {
+  if (loop_.is_closing()) return;
   if (health().ok()) LOG_WARNING("store: {}; trying again", reason.message());
   set_health(reason);
   loop_.start_timer(backoff_, [this] { must_list_ ? list() : watch(); });

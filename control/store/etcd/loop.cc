@@ -63,6 +63,11 @@ void Loop::close() {
   thread_.join();
 }
 
+bool Loop::is_closing() {
+  MutexLock lock(mutex_);
+  return closing_;
+}
+
 void Loop::run() {
   ::pthread_setname_np(::pthread_self(), "store-etcd");
   void* tag = nullptr;

@@ -47,6 +47,7 @@ class Loop {
   void start_timer(std::chrono::milliseconds delay, std::function<void()> then);
   // Not from the loop's thread.
   void close() EXCLUDES(mutex_);
+  bool is_closing() EXCLUDES(mutex_);
 
  private:
   void run();

@@ -51,27 +51,32 @@ bool etcd_is_installed() { return ::access(kBinary, X_OK) == 0; }
 Result<std::unique_ptr<EtcdServer>> EtcdServer::start(std::vector<std::string> extra,
                                                       const std::string& scheme) {
   std::unique_ptr<EtcdServer> server(new EtcdServer());
-  server->address_ = "127.0.0.1:" + std::to_string(free_port());
-  const std::string client = scheme + "://" + server->address_;
-  const std::string peer = "http://127.0.0.1:" + std::to_string(free_port());
-  server->arguments_ = {kBinary,
-                        "--name=test",
-                        "--data-dir=" + server->scratch_.path("data"),
-                        "--listen-client-urls=" + client,
-                        "--advertise-client-urls=" + client,
-                        "--listen-peer-urls=" + peer,
-                        "--initial-advertise-peer-urls=" + peer,
-                        "--initial-cluster=test=" + peer,
-                        "--logger=zap",
-                        "--log-level=error"};
-  for (std::string& flag : extra) server->arguments_.push_back(std::move(flag));
+  server->scheme_ = scheme;
+  server->peer_ = "http://127.0.0.1:" + std::to_string(free_port());
+  server->extra_ = std::move(extra);
+  server->move();
+  server->home_ = server->address_;
   RETURN_IF_ERROR(server->run());
   return server;
 }
 
+void EtcdServer::move() { address_ = "127.0.0.1:" + std::to_string(free_port()); }
+
 Status EtcdServer::run() {
   const std::string log = scratch_.path("log");
-  ASSIGN_OR_RETURN(process_, harness::ChildProcess::start(arguments_, log));
+  const std::string client = scheme_ + "://" + address_;
+  std::vector<std::string> arguments = {kBinary,
+                                        "--name=test",
+                                        "--data-dir=" + scratch_.path("data"),
+                                        "--listen-client-urls=" + client,
+                                        "--advertise-client-urls=" + client,
+                                        "--listen-peer-urls=" + peer_,
+                                        "--initial-advertise-peer-urls=" + peer_,
+                                        "--initial-cluster=test=" + peer_,
+                                        "--logger=zap",
+                                        "--log-level=error"};
+  arguments.insert(arguments.end(), extra_.begin(), extra_.end());
+  ASSIGN_OR_RETURN(process_, harness::ChildProcess::start(arguments, log));
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!answers(address_)) {
     if (process_->wait(std::chrono::milliseconds(20)) ||

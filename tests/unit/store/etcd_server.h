@@ -29,14 +29,20 @@ class EtcdServer {
   void kill();  // as kill -9 does
   // On the same port, with the same data.
   Status start_again();
+  // The next start is on another port, where its old clients do not find it, and on the first again.
+  void move();
+  void move_back() { address_ = home_; }
 
  private:
   EtcdServer() = default;
   Status run();
 
   Scratch scratch_;
+  std::string scheme_;
   std::string address_;
-  std::vector<std::string> arguments_;
+  std::string home_;
+  std::string peer_;
+  std::vector<std::string> extra_;
   std::unique_ptr<harness::ChildProcess> process_;
 };
 

@@ -209,6 +209,7 @@ RC_GTEST_PROP(StoreModel, EmbeddedEqualsAMapForEachRevision, ()) {
   EmbeddedOptions options;
   options.directory = scratch.path("store");
   std::unique_ptr<EmbeddedStore> store = EmbeddedStore::open(options).value();
+  Calls(*store).put("/other", "1").value();  // revision 0 cannot be asked for
   History history(store.get(), true);
   history.run(60, [&]() -> Store* {
     if (*rc::gen::inRange(0, 25) != 0) return nullptr;
