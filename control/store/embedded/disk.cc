@@ -13,7 +13,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdarg>
+#include <cstdio>
 
+#include "base/log.h"
 #include "control/store/embedded/record.h"
 
 namespace fairlead::store {
@@ -32,6 +35,29 @@ Status from_rocksdb(const rocksdb::Status& status, std::string_view operation,
   }
   return Status::error(code, operation, object, status.ToString());
 }
+
+// RocksDB's words in our log. A log file of its own would meet a full disk like any other file, and
+// with assertions compiled in, as Debian has them, the process would end there.
+class LogBridge : public rocksdb::Logger {
+ public:
+  LogBridge() : Logger(rocksdb::InfoLogLevel::WARN_LEVEL) {}
+
+  using rocksdb::Logger::Logv;
+  void Logv(rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < GetInfoLogLevel() || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
+    if (level < rocksdb::InfoLogLevel::ERROR_LEVEL && log::verbosity() < 2) return;
+    char line[512];
+    std::vsnprintf(line, sizeof line, format, arguments);
+    if (level >= rocksdb::InfoLogLevel::ERROR_LEVEL) {
+      LOG_ERROR("store: rocksdb: {}", line);
+    } else {
+      LOG_V(2, "store: rocksdb: {}", line);
+    }
+  }
+  void Logv(const char* format, va_list arguments) override {
+    Logv(rocksdb::InfoLogLevel::INFO_LEVEL, format, arguments);
+  }
+};
 
 rocksdb::CompressionType compression() {
   const std::vector<rocksdb::CompressionType> known = rocksdb::GetSupportedCompressions();
@@ -54,8 +80,7 @@ rocksdb::Options options_of(rocksdb::Env* env) {
   options.max_open_files = 128;
   options.stats_dump_period_sec = 0;
   options.stats_persist_period_sec = 0;
-  options.info_log_level = rocksdb::InfoLogLevel::ERROR_LEVEL;
-  options.keep_log_file_num = 2;
+  options.info_log = std::make_shared<LogBridge>();
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(size_t{1} << 20);
   table.block_size = size_t{32} << 10;
