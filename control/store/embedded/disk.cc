@@ -15,6 +15,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 
 #include "base/log.h"
 #include "control/store/embedded/record.h"
@@ -48,6 +49,7 @@ class LogBridge : public rocksdb::Logger {
     if (level < rocksdb::InfoLogLevel::ERROR_LEVEL && log::verbosity() < 2) return;
     char line[512];
     std::vsnprintf(line, sizeof line, format, arguments);
+    line[std::strcspn(line, "\n")] = 0;
     if (level >= rocksdb::InfoLogLevel::ERROR_LEVEL) {
       LOG_ERROR("store: rocksdb: {}", line);
     } else {

@@ -25,6 +25,7 @@ class EtcdServer {
   // "etcd://127.0.0.1:port/" with a prefix that no other call has returned.
   std::string fresh_location() const;
   EtcdOptions options(const std::string& location) const;
+  pid_t pid() const { return process_->pid(); }
 
   void kill();  // as kill -9 does
   // On the same port, with the same data.
