@@ -2,8 +2,8 @@
 //
 //   store_bench [--quick] [--runs=3] [--json=FILE] [--markdown=FILE]
 //
-// etcd is Debian's, started here on loopback with its defaults; without it only the embedded store is
-// measured. The figures go to standard output; the exit code does not depend on targets.
+// etcd is Debian's, started here on loopback with its defaults; without it only the embedded store
+// is measured. The figures go to standard output; the exit code does not depend on targets.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -25,8 +25,8 @@
 
 namespace {
 
-using namespace fairlead::bench;   // NOLINT: a program of one file
-using namespace fairlead::store;   // NOLINT
+using namespace fairlead::bench;  // NOLINT: a program of one file
+using namespace fairlead::store;  // NOLINT
 using std::chrono::milliseconds;
 
 struct Options {
@@ -148,8 +148,8 @@ std::vector<Figure> figures_of(Mode& mode) {
 int run(const Options& options) {
   const Scratch scratch;
   std::vector<Mode> modes;
-  modes.push_back({"embedded", [&](const std::string& place) { return scratch.path(place); }, "",
-                   {}, {}});
+  modes.push_back(
+      {"embedded", [&](const std::string& place) { return scratch.path(place); }, "", {}, {}});
   std::unique_ptr<EtcdServer> server;
   if (etcd_is_installed()) {
     auto started = EtcdServer::start();
@@ -158,11 +158,12 @@ int run(const Options& options) {
       return 1;
     }
     server = std::move(started).value();
-    modes.push_back({"etcd",
-                     [&](const std::string& place) {
-                       return "etcd://" + server->address() + "/" + place;
-                     },
-                     std::to_string(server->pid()), {}, {}});
+    modes.push_back(
+        {"etcd",
+         [&](const std::string& place) { return "etcd://" + server->address() + "/" + place; },
+         std::to_string(server->pid()),
+         {},
+         {}});
   } else {
     fmt::print(stderr, "store_bench: etcd is not installed: the embedded store alone\n");
   }

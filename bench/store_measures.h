@@ -1,5 +1,5 @@
-// What store_bench times, of any store: durable writes, the way from a write to a watch, lists, fan-out,
-// opening, memory.
+// What store_bench times, of any store: durable writes, the way from a write to a watch, lists,
+// fan-out, opening, memory.
 //
 // Threads: one caller; each function starts and joins its own.
 #pragma once
@@ -35,13 +35,12 @@ struct Delays {
 // From before the write until a watch of its prefix is told.
 Delays measure_write_to_event(store::Store& store, int writes);
 
-// `watchers` watches of one prefix; from before each write until each of them has taken the event, all
-// taken by one other thread.
+// `watchers` watches of one prefix; from before each write until each of them has taken the event,
+// all taken by one other thread.
 Delays measure_fan_out(store::Store& store, int watchers, int writes);
 
 // Milliseconds of one list of everything below `prefix`, in pages when `limit` is not 0.
-double measure_list(store::Store& store, const std::string& prefix, size_t limit,
-                    size_t expected);
+double measure_list(store::Store& store, const std::string& prefix, size_t limit, size_t expected);
 
 // Creates /objects/000000 and so on, with many writes at once.
 void fill(store::Store& store, size_t count);

@@ -18,7 +18,8 @@ struct StoreTls {  // files in PEM, for etcd
   std::string key_file;
 };
 
-// `where` is "etcd://host:port,host:port/prefix" (the prefix is optional) or the embedded store's directory.
+// `where` is "etcd://host:port,host:port/prefix" (the prefix is optional) or the embedded store's
+// directory.
 Result<std::unique_ptr<Store>> open_store(std::string_view where, const StoreTls& tls);
 
 }  // namespace fairlead::store

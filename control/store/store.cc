@@ -35,9 +35,9 @@ Status check_write(std::string_view key, std::string_view value) {
 
 Status check_ttl(std::chrono::seconds ttl) {
   if (ttl.count() >= 1 && ttl <= kMaxTtl) return {};
-  return Status::error(StatusCode::kInvalid, "grant", "lease",
-                       fmt::format("a time to live of {} s is not in 1 ... {}", ttl.count(),
-                                   kMaxTtl.count()));
+  return Status::error(
+      StatusCode::kInvalid, "grant", "lease",
+      fmt::format("a time to live of {} s is not in 1 ... {}", ttl.count(), kMaxTtl.count()));
 }
 
 }  // namespace fairlead::store

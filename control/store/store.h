@@ -10,9 +10,9 @@
 // point to the same one.
 //
 // Threads: all functions of Store from any thread. A completion runs exactly once, either before
-// the call returns, on the calling thread, or later on the store's own thread. It must not block, for
-// other writers wait behind it; it may call the store, and must not destroy it. Destroying the store
-// completes what is outstanding with kUnavailable first. A Watch has one owner at a time.
+// the call returns, on the calling thread, or later on the store's own thread. It must not block,
+// for other writers wait behind it; it may call the store, and must not destroy it. Destroying the
+// store completes what is outstanding with kUnavailable first. A Watch has one owner at a time.
 #pragma once
 
 #include <chrono>
@@ -71,7 +71,7 @@ class Expect {
 };
 
 struct WriteOutcome {
-  bool applied = false;  // false: the key was not as expected (or, for a removal, not there)
+  bool applied = false;   // false: the key was not as expected (or, for a removal, not there)
   Revision revision = 0;  // of the change; when not applied, one at which `previous` was current
   EntryPtr entry;         // what the key holds now; null after a removal and when not applied
   EntryPtr previous;      // what it held before, or holds still when not applied; null: nothing
@@ -79,7 +79,7 @@ struct WriteOutcome {
 
 struct RangeRequest {
   std::string key;
-  std::string end;  // exclusive; empty: only `key` itself; kNoEnd: all keys from `key` on
+  std::string end;        // exclusive; empty: only `key` itself; kNoEnd: all keys from `key` on
   Revision revision = 0;  // 0: the current state
   size_t limit = 0;       // 0: all
   bool count_only = false;
@@ -89,7 +89,7 @@ struct RangeRequest {
 };
 
 struct RangeResult {
-  Revision revision = 0;  // the state that this is
+  Revision revision = 0;          // the state that this is
   std::vector<EntryPtr> entries;  // by key
   bool more = false;              // the limit has cut it; go on with key_after(entries.back()->key)
   size_t count = 0;               // keys in the range; with a limit, whatever it was
@@ -116,7 +116,8 @@ struct WatchBatch {
 // no queue, only the history that the store keeps anyway. An owner that falls behind it is told so.
 class Watch {
  public:
-  // After it returns, no call of `ready` begins; one that has begun on another thread may still run.
+  // After it returns, no call of `ready` begins; one that has begun on another thread may still
+  // run.
   virtual ~Watch() = default;
 
   // The next events, none when there are none; never blocks. kExpired: the history that comes next
@@ -144,15 +145,16 @@ class Store {
 
   virtual ~Store() = default;
 
-  // A write has happened durably when its completion says so. Errors: kInvalid (empty or oversized),
-  // kNotFound (no such lease), kExhausted (too many writes wait, or the disk is full: nothing was
-  // written), kUnavailable (whether it was written is unknown).
+  // A write has happened durably when its completion says so. Errors: kInvalid (empty or
+  // oversized), kNotFound (no such lease), kExhausted (too many writes wait, or the disk is full:
+  // nothing was written), kUnavailable (whether it was written is unknown).
   virtual void put(std::string key, std::string value, Expect expect, LeaseId lease,
                    Done<WriteOutcome> done) = 0;
   virtual void remove(std::string key, Expect expect, Done<WriteOutcome> done) = 0;
 
   // Sees every write that was acknowledged, by any client of the same store, before the call.
-  // Errors: kExpired (the revision is compacted), kUnavailable (it lies in the future, or the peer is away).
+  // Errors: kExpired (the revision is compacted), kUnavailable (it lies in the future, or the peer
+  // is away).
   virtual void range(RangeRequest request, Done<RangeResult> done) = 0;
 
   // The first take() is the owner's to make. `ready` is called once after each take() that left
@@ -162,8 +164,8 @@ class Store {
                                                std::function<void()> ready) = 0;
 
   // Keys put with a lease are removed when it has not been kept alive for `ttl`, which is between
-  // a second and kMaxTtl, or is revoked. A restart begins the time anew. Errors: kInvalid; of the latter two,
-  // kNotFound.
+  // a second and kMaxTtl, or is revoked. A restart begins the time anew. Errors: kInvalid; of the
+  // latter two, kNotFound.
   virtual void grant_lease(std::chrono::seconds ttl, Done<Lease> done) = 0;
   virtual void keep_alive(LeaseId id, Done<Lease> done) = 0;
   virtual void revoke_lease(LeaseId id, DoneStatus done) = 0;

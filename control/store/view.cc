@@ -16,7 +16,9 @@ size_t weight_of(const Event& event) {
          (event.previous ? event.previous->value.size() : 0);
 }
 
-bool before_end(std::string_view key, std::string_view end) { return end == kNoEnd || key < end; }
+bool before_end(std::string_view key, std::string_view end) {
+  return end == kNoEnd || key < end;
+}
 
 }  // namespace
 
@@ -60,7 +62,7 @@ void View::reset(std::vector<EntryPtr> entries, Revision revision) {
     watchers_.for_all([&](Watcher& watcher) {
       if (!watcher.ended) return;
       watcher.ended = compacted_error("watch", watcher.start, revision);
-      rouse(watcher, first_event_, ready);
+      rouse(watcher, 0, ready);
     });
   }
   for (const Ready& call : ready) (*call)();
@@ -143,9 +145,9 @@ std::vector<Event> View::trim(size_t count) {
 
 // The index in history_ of the first event at or after `revision`.
 size_t View::position_of(Revision revision) const {
-  const auto found = std::partition_point(
-      history_.begin(), history_.end(),
-      [revision](const Event& event) { return event.revision() < revision; });
+  const auto found =
+      std::partition_point(history_.begin(), history_.end(),
+                           [revision](const Event& event) { return event.revision() < revision; });
   return static_cast<size_t>(found - history_.begin());
 }
 
@@ -167,7 +169,7 @@ void View::close(const Status& reason) {
     watchers_.for_all([&](Watcher& watcher) {
       if (!watcher.ended) return;
       watcher.ended = reason;
-      rouse(watcher, first_event_, ready);
+      rouse(watcher, 0, ready);
     });
   }
   for (const Ready& call : ready) (*call)();
@@ -236,9 +238,8 @@ void View::range_then(const RangeRequest& request, RangeResult& result) const {
   for (auto event = history_.rbegin();
        event != history_.rend() && event->revision() > request.revision; ++event) {
     const std::string_view key = event->entry->key;
-    const bool inside = request.end.empty()
-                            ? key == request.key
-                            : key >= request.key && before_end(key, request.end);
+    const bool inside = request.end.empty() ? key == request.key
+                                            : key >= request.key && before_end(key, request.end);
     if (inside) undone[key] = &event->previous;
   }
   const auto add = [&](const EntryPtr& entry) {
@@ -254,9 +255,7 @@ void View::range_then(const RangeRequest& request, RangeResult& result) const {
   const bool single = request.end.empty();
   auto current = index_.lower_bound(request.key);
   const auto end = single || request.end == kNoEnd ? index_.end() : index_.lower_bound(request.end);
-  const auto inside = [&] {
-    return current != end && (!single || (*current)->key == request.key);
-  };
+  const auto inside = [&] { return current != end && (!single || (*current)->key == request.key); };
   if (!single && !before_end(request.key, request.end)) return;
   for (const auto& [key, previous] : undone) {
     for (; inside() && (*current)->key < key; ++current) add(*current);
@@ -289,10 +288,9 @@ Result<WatchBatch> View::take(Watcher& watcher, size_t limit) {
     return batch;
   }
   if (watcher.cursor < first_event_) {
-    watcher.ended =
-        Status::error(StatusCode::kExpired, "watch", watcher.key,
-                      fmt::format("its owner was too slow: history now begins after revision {}",
-                                  compacted_));
+    watcher.ended = Status::error(
+        StatusCode::kExpired, "watch", watcher.key,
+        fmt::format("its owner was too slow: history now begins after revision {}", compacted_));
     return watcher.ended;
   }
   size_t next = watcher.cursor - first_event_;

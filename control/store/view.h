@@ -2,9 +2,9 @@
 // the newest events, and the watches, which are places in that window.
 //
 // A state of the past is the current one with the events since undone, so that history costs
-// nothing but the events themselves: a list at a pinned revision pays for what has changed since. Both
-// stores feed one of these: the embedded one after each synced commit, etcd's client with what its watch
-// delivers.
+// nothing but the events themselves: a list at a pinned revision pays for what has changed since.
+// Both stores feed one of these: the embedded one after each synced commit, etcd's client with what
+// its watch delivers.
 //
 // Threads: everything from any thread; one thread publishes.
 #pragma once
@@ -73,7 +73,7 @@ class View : public std::enable_shared_from_this<View> {
   void forget(Watcher& watcher) EXCLUDES(mutex_);
 
   bool apply(Event& event) REQUIRES(mutex_);
-  void rouse(Watcher& watcher, uint64_t cursor, std::vector<Ready>& ready) REQUIRES(mutex_);
+  static void rouse(Watcher& watcher, uint64_t cursor, std::vector<Ready>& ready);
   std::vector<Event> trim(size_t count) REQUIRES(mutex_);
   size_t excess() const REQUIRES(mutex_);
   size_t position_of(Revision revision) const REQUIRES(mutex_);

@@ -40,7 +40,9 @@ Committer::Committer(std::unique_ptr<Disk> disk, std::shared_ptr<View> view, Lea
       batch_(std::move(garbage)),
       thread_([this] { run(); }) {}
 
-Committer::~Committer() { close(); }
+Committer::~Committer() {
+  close();
+}
 
 void Committer::close() {
   if (!thread_.joinable()) return;
@@ -91,8 +93,7 @@ void Committer::run() {
     }
     if (closing) {
       for (Operation& operation : operations) {
-        refuse(operation,
-               Status::error(StatusCode::kUnavailable, "write", "store", "is closing"));
+        refuse(operation, Status::error(StatusCode::kUnavailable, "write", "store", "is closing"));
       }
       return;
     }
@@ -176,14 +177,13 @@ Status Committer::write_group() {
 }
 
 void Committer::fail(const Status& reason) {
-  LOG_ERROR("{}; the store refuses writes until it is opened again, reads go on",
-            reason.message());
+  LOG_ERROR("{}; the store refuses writes until it is opened again, reads go on", reason.message());
   std::vector<Operation> waiting;
   {
     const std::lock_guard lock(mutex_);
-    failed_ = Status::error(StatusCode::kUnavailable, "write", "store",
-                            "a write to the disk has failed, none is taken until a restart: " +
-                                reason.message());
+    failed_ = Status::error(
+        StatusCode::kUnavailable, "write", "store",
+        "a write to the disk has failed, none is taken until a restart: " + reason.message());
     waiting.swap(waiting_);
     waiting_bytes_ = 0;
   }
@@ -246,11 +246,11 @@ void Committer::stage(RemoveOperation& operation) {
     stage_removal(operation.key, outcome.previous);
   }
   outcome.revision = revision_;
-  completions_.push_back([done = std::move(operation.done),
-                          outcome = std::move(outcome)](const Status& written) {
-    if (written.ok()) return done(outcome);
-    done(written);
-  });
+  completions_.push_back(
+      [done = std::move(operation.done), outcome = std::move(outcome)](const Status& written) {
+        if (written.ok()) return done(outcome);
+        done(written);
+      });
 }
 
 void Committer::stage(GrantOperation& operation) {
@@ -305,10 +305,8 @@ void Committer::stage(CompactOperation& operation) {
     batch_.set_compacted(operation.revision);
     must_sync_ = true;
   }
-  completions_.push_back(
-      [done = std::move(operation.done), compacted = forgotten.status()](const Status& written) {
-        done(written.ok() ? compacted : written);
-      });
+  completions_.push_back([done = std::move(operation.done), compacted = forgotten.status()](
+                             const Status& written) { done(written.ok() ? compacted : written); });
 }
 
 }  // namespace fairlead::store

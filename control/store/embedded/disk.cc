@@ -63,7 +63,8 @@ class LogBridge : public rocksdb::Logger {
 
 rocksdb::CompressionType compression() {
   const std::vector<rocksdb::CompressionType> known = rocksdb::GetSupportedCompressions();
-  const bool has_lz4 = std::find(known.begin(), known.end(), rocksdb::kLZ4Compression) != known.end();
+  const bool has_lz4 =
+      std::find(known.begin(), known.end(), rocksdb::kLZ4Compression) != known.end();
   return has_lz4 ? rocksdb::kLZ4Compression : rocksdb::kNoCompression;
 }
 
@@ -106,13 +107,17 @@ void DiskBatch::put_record(const Event& event) {
   changes_->Put(rocksdb::SliceParts(key_parts, 1), rocksdb::SliceParts(value_parts, 2));
 }
 
-void DiskBatch::drop_record(Revision revision) { changes_->Delete(record_key(revision)); }
+void DiskBatch::drop_record(Revision revision) {
+  changes_->Delete(record_key(revision));
+}
 
 void DiskBatch::put_lease(LeaseId id, std::chrono::seconds ttl) {
   changes_->Put(lease_key(id), encode_number(ttl.count()));
 }
 
-void DiskBatch::drop_lease(LeaseId id) { changes_->Delete(lease_key(id)); }
+void DiskBatch::drop_lease(LeaseId id) {
+  changes_->Delete(lease_key(id));
+}
 
 void DiskBatch::set_compacted(Revision revision) {
   changes_->Put(rocksdb::Slice(kCompactedKey.data(), kCompactedKey.size()),
@@ -127,7 +132,9 @@ void DiskBatch::forget(const std::vector<Event>& events) {
   if (!events.empty()) set_compacted(events.back().revision());
 }
 
-bool DiskBatch::empty() const { return changes_->Count() == 0; }
+bool DiskBatch::empty() const {
+  return changes_->Count() == 0;
+}
 
 Disk::Disk(std::string directory, rocksdb::Env* env)
     : directory_(std::move(directory)), env_(env) {}
@@ -184,8 +191,8 @@ Status Disk::write(DiskBatch& batch) {
 
 Status Disk::checkpoint(const std::string& directory) const {
   rocksdb::Checkpoint* maker = nullptr;
-  RETURN_IF_ERROR(from_rocksdb(rocksdb::Checkpoint::Create(db_.get(), &maker), "checkpoint store",
-                               directory));
+  RETURN_IF_ERROR(
+      from_rocksdb(rocksdb::Checkpoint::Create(db_.get(), &maker), "checkpoint store", directory));
   const std::unique_ptr<rocksdb::Checkpoint> owned(maker);
   return from_rocksdb(owned->CreateCheckpoint(directory), "checkpoint store", directory);
 }

@@ -88,9 +88,8 @@ Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(const EmbeddedOptions
   limits.reserve_bytes = options.reserve_bytes;
   LOG_V(1, "store {}: opened at revision {}, history from {}", options.directory,
         loaded.view->revision(), loaded.view->compacted());
-  auto committer =
-      std::make_unique<Committer>(std::move(disk), loaded.view, std::move(loaded.leases),
-                                  std::move(loaded.garbage), limits);
+  auto committer = std::make_unique<Committer>(
+      std::move(disk), loaded.view, std::move(loaded.leases), std::move(loaded.garbage), limits);
   return std::unique_ptr<EmbeddedStore>(
       new EmbeddedStore(std::move(loaded.view), std::move(committer)));
 }
@@ -189,8 +188,12 @@ void EmbeddedStore::compact(Revision revision, DoneStatus done) {
   committer_->submit(std::move(operation));
 }
 
-Revision EmbeddedStore::revision() const { return view_->revision(); }
+Revision EmbeddedStore::revision() const {
+  return view_->revision();
+}
 
-Status EmbeddedStore::health() const { return committer_->health(); }
+Status EmbeddedStore::health() const {
+  return committer_->health();
+}
 
 }  // namespace fairlead::store

@@ -45,8 +45,12 @@ Status damaged(std::string_view what, std::string_view detail) {
 
 }  // namespace
 
-std::string record_key(Revision revision) { return numbered_key('r', revision); }
-std::string lease_key(LeaseId id) { return numbered_key('l', id); }
+std::string record_key(Revision revision) {
+  return numbered_key('r', revision);
+}
+std::string lease_key(LeaseId id) {
+  return numbered_key('l', id);
+}
 
 Result<int64_t> number_in_key(std::string_view key, char kind) {
   if (key.size() != 9 || key.front() != kind) return damaged("store key", "is of an unknown kind");

@@ -94,8 +94,7 @@ void EtcdStore::range(RangeRequest request, Done<RangeResult> done) {
   if (request.revision == 0 ? request.allow_cached : request.revision <= known) {
     return answer(request, done);
   }
-  Reader reader{std::move(request), std::move(done),
-                std::chrono::steady_clock::now() + timeout_};
+  Reader reader{std::move(request), std::move(done), std::chrono::steady_clock::now() + timeout_};
   {
     MutexLock lock(mutex_);
     next_readers_.push_back(std::move(reader));
@@ -104,8 +103,8 @@ void EtcdStore::range(RangeRequest request, Done<RangeResult> done) {
   ask_revision();
 }
 
-// One question for all that wait now. A read that comes later has to ask again: its answer must hold what was
-// written before it came.
+// One question for all that wait now. A read that comes later has to ask again: its answer must
+// hold what was written before it came.
 void EtcdStore::ask_revision() {
   auto readers = std::make_shared<std::vector<Reader>>();
   {
@@ -161,9 +160,9 @@ void EtcdStore::expire_readers() {
     each = behind_.erase(each);
   }
   for (const Reader& reader : expired) {
-    reader.done(Status::error(StatusCode::kUnavailable, "read", "etcd",
-                              fmt::format("its watch stays behind, at revision {}",
-                                          view_->revision())));
+    reader.done(
+        Status::error(StatusCode::kUnavailable, "read", "etcd",
+                      fmt::format("its watch stays behind, at revision {}", view_->revision())));
   }
   expiring_ = !behind_.empty();
   if (expiring_) loop_->start_timer(kExpiryPeriod, [this] { expire_readers(); });
@@ -203,8 +202,7 @@ void EtcdStore::range_in_etcd(const RangeRequest& from, const Done<RangeResult>&
       });
 }
 
-Result<std::unique_ptr<Watch>> EtcdStore::watch(WatchRequest request,
-                                                std::function<void()> ready) {
+Result<std::unique_ptr<Watch>> EtcdStore::watch(WatchRequest request, std::function<void()> ready) {
   return view_->watch(std::move(request), std::move(ready));
 }
 
@@ -277,8 +275,12 @@ void EtcdStore::compact(Revision revision, DoneStatus done) {
       });
 }
 
-Revision EtcdStore::revision() const { return view_->revision(); }
+Revision EtcdStore::revision() const {
+  return view_->revision();
+}
 
-Status EtcdStore::health() const { return feed_->health(); }
+Status EtcdStore::health() const {
+  return feed_->health();
+}
 
 }  // namespace fairlead::store

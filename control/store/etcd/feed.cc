@@ -99,9 +99,9 @@ void Feed::watch() {
       [this](const grpc::Status& status) {
         endpoints_.move_on_from(endpoint_);
         if (!ended_) return again(ended_);
-        again(status.ok() ? Status::error(StatusCode::kUnavailable, "watch", "etcd",
-                                          "the stream has ended")
-                          : from_grpc(status, "watch"));
+        again(status.ok()
+                  ? Status::error(StatusCode::kUnavailable, "watch", "etcd", "the stream has ended")
+                  : from_grpc(status, "watch"));
       }));
 }
 

@@ -3,8 +3,8 @@
 // The watch is of every key in etcd, not only of our prefix: each revision of etcd is then seen as
 // at least one event, and the view's revision can be compared with the revision that any answer
 // of etcd carries. (etcd 3.4.23's progress notifications come before the events that they should
-// follow, and cannot be used for that.) A stream that breaks is begun again behind the last revision, at
-// the next endpoint; a revision that is compacted meanwhile means a new list.
+// follow, and cannot be used for that.) A stream that breaks is begun again behind the last
+// revision, at the next endpoint; a revision that is compacted meanwhile means a new list.
 //
 // Threads: start() once, from any; health() from any; the rest is the loop's.
 #pragma once

@@ -32,7 +32,9 @@ class Timer : public Activity {
 
 Loop::Loop() : thread_([this] { run(); }) {}
 
-Loop::~Loop() { close(); }
+Loop::~Loop() {
+  close();
+}
 
 void Loop::start(std::unique_ptr<Activity> activity) {
   {

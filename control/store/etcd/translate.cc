@@ -100,8 +100,7 @@ etcdserverpb::TxnRequest put_transaction(const Entry& entry, Expect expect, cons
 etcdserverpb::TxnRequest removal_transaction(std::string_view key, Expect expect,
                                              const KeySpace& keys) {
   etcdserverpb::TxnRequest request = transaction(key, expect, keys);
-  etcdserverpb::DeleteRangeRequest* removal =
-      request.add_success()->mutable_request_delete_range();
+  etcdserverpb::DeleteRangeRequest* removal = request.add_success()->mutable_request_delete_range();
   removal->set_key(keys.outer(key));
   removal->set_prev_kv(true);
   return request;

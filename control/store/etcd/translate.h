@@ -1,7 +1,7 @@
 // Between etcd's messages and the store's types.
 //
-// Everything that comes from the network is looked at once, here: what etcd cannot have said becomes
-// an error, never an assumption.
+// Everything that comes from the network is looked at once, here: what etcd cannot have said
+// becomes an error, never an assumption.
 //
 // Threads: free functions without shared state.
 #pragma once
@@ -32,8 +32,8 @@ class KeyValue;
 
 namespace fairlead::store {
 
-// Keys as the store's users see them, below a prefix in etcd. The prefix ends with a slash of its own, so
-// that "/a" and "/ab" are apart.
+// Keys as the store's users see them, below a prefix in etcd. The prefix ends with a slash of its
+// own, so that "/a" and "/ab" are apart.
 class KeySpace {
  public:
   explicit KeySpace(std::string prefix) : prefix_(std::move(prefix)) {

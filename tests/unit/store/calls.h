@@ -86,8 +86,8 @@ class TestWatch {
     return watch;
   }
 
-  // The next `count` events as "put key=value", "remove key", each with " (was value)" when there was
-  // one; the reason when the watch ends or nothing comes.
+  // The next `count` events as "put key=value", "remove key", each with " (was value)" when there
+  // was one; the reason when the watch ends or nothing comes.
   std::string next(size_t count) {
     std::string text;
     for (size_t i = 0; i < count; ++i) {

@@ -23,8 +23,7 @@ class StoreConformance : public testing::TestWithParam<std::string> {
     } else {
       if (!etcd_is_installed()) GTEST_SKIP() << "etcd is not installed";
       ASSERT_NE(shared_etcd(), nullptr) << "etcd does not start";
-      store_ =
-          EtcdStore::open(shared_etcd()->options(shared_etcd()->fresh_location())).value();
+      store_ = EtcdStore::open(shared_etcd()->options(shared_etcd()->fresh_location())).value();
     }
     calls_ = std::make_unique<Calls>(*store_);
   }
@@ -151,8 +150,7 @@ TEST_P(StoreConformance, RecreatedKeyBeginsAnew) {
 TEST_P(StoreConformance, BadWritesAreRefused) {
   EXPECT_EQ(put("", "1").status().code(), StatusCode::kInvalid);
   EXPECT_EQ(put(std::string(kMaxKeyBytes + 1, 'k'), "1").status().code(), StatusCode::kInvalid);
-  EXPECT_EQ(put("/a", std::string(kMaxValueBytes + 1, 'v')).status().code(),
-            StatusCode::kInvalid);
+  EXPECT_EQ(put("/a", std::string(kMaxValueBytes + 1, 'v')).status().code(), StatusCode::kInvalid);
   EXPECT_EQ(calls_->remove("").status().code(), StatusCode::kInvalid);
   EXPECT_EQ(put("/a", "1", Expect::anything(), 4711).status().code(), StatusCode::kNotFound);
   EXPECT_EQ(calls_->list("/"), "");
@@ -352,7 +350,9 @@ TEST_P(StoreConformance, ClosingEndsWatchesAndSaysSo) {
   EXPECT_EQ(all.next(1), "[unavailable]");
 }
 
-TEST_P(StoreConformance, HealthyWhenOpen) { EXPECT_EQ(store_->health().message(), "ok"); }
+TEST_P(StoreConformance, HealthyWhenOpen) {
+  EXPECT_EQ(store_->health().message(), "ok");
+}
 
 }  // namespace
 }  // namespace fairlead::store

@@ -314,8 +314,8 @@ TEST_F(Durability, CheckpointIsRestored) {
   EXPECT_EQ(calls_->list("/"), "/a=2");
 }
 
-// A child process writes from several threads and is killed; whatever it had noted as acknowledged is
-// there, and nothing is there that it never wrote.
+// A child process writes from several threads and is killed; whatever it had noted as acknowledged
+// is there, and nothing is there that it never wrote.
 TEST_F(Durability, KilledAtAnyPoint) {
   const std::string directory = scratch_.path("store");
   for (int round = 0; round < 12; ++round) {

@@ -46,7 +46,9 @@ bool answers(const std::string& address) {
 
 }  // namespace
 
-bool etcd_is_installed() { return ::access(kBinary, X_OK) == 0; }
+bool etcd_is_installed() {
+  return ::access(kBinary, X_OK) == 0;
+}
 
 Result<std::unique_ptr<EtcdServer>> EtcdServer::start(std::vector<std::string> extra,
                                                       const std::string& scheme) {
@@ -60,7 +62,9 @@ Result<std::unique_ptr<EtcdServer>> EtcdServer::start(std::vector<std::string> e
   return server;
 }
 
-void EtcdServer::move() { address_ = "127.0.0.1:" + std::to_string(free_port()); }
+void EtcdServer::move() {
+  address_ = "127.0.0.1:" + std::to_string(free_port());
+}
 
 Status EtcdServer::run() {
   const std::string log = scratch_.path("log");
@@ -101,9 +105,13 @@ EtcdOptions EtcdServer::options(const std::string& location) const {
   return options;
 }
 
-void EtcdServer::kill() { process_.reset(); }
+void EtcdServer::kill() {
+  process_.reset();
+}
 
-Status EtcdServer::start_again() { return run(); }
+Status EtcdServer::start_again() {
+  return run();
+}
 
 EtcdServer* shared_etcd() {
   static const std::unique_ptr<EtcdServer> server = []() -> std::unique_ptr<EtcdServer> {

@@ -30,7 +30,8 @@ class EtcdServer {
   void kill();  // as kill -9 does
   // On the same port, with the same data.
   Status start_again();
-  // The next start is on another port, where its old clients do not find it, and on the first again.
+  // The next start is on another port, where its old clients do not find it, and on the first
+  // again.
   void move();
   void move_back() { address_ = home_; }
 

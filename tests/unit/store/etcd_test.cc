@@ -1,5 +1,5 @@
-// What only the store over etcd has: members that come and go, several API servers, TLS, answers that
-// cannot be.
+// What only the store over etcd has: members that come and go, several API servers, TLS, answers
+// that cannot be.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -124,7 +124,8 @@ TEST_F(EtcdTest, CompactedMeanwhileMeansANewList) {
   server->move();
   ASSERT_TRUE(server->start_again().ok());
   {
-    const auto other = open(*server, "etcd://" + server->address() + location.substr(location.rfind('/')));
+    const auto other =
+        open(*server, "etcd://" + server->address() + location.substr(location.rfind('/')));
     Calls(*other).remove("/a").value();
     const Revision last = Calls(*other).put("/b", "2").value().revision;
     ASSERT_TRUE(Calls(*other).compact(last).ok());
@@ -186,7 +187,8 @@ TEST_F(EtcdTest, ListsInPages) {
     std::vector<std::thread> threads;
     for (int thread = 0; thread < 8; ++thread) {
       threads.emplace_back([&, thread] {
-        for (int i = thread; i < 2345; i += 8) Calls(*writer).put("/" + std::to_string(i), "v").value();
+        for (int i = thread; i < 2345; i += 8)
+          Calls(*writer).put("/" + std::to_string(i), "v").value();
       });
     }
     for (std::thread& thread : threads) thread.join();

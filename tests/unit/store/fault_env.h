@@ -28,8 +28,8 @@ class FaultFileSystem : public rocksdb::FileSystemWrapper {
 
   // Everything fails from now on, as for a process that has died.
   void die() { dead_ = true; }
-  // Cuts every file that was written to what was synced, and a part of what was not: `torn` of it in
-  // percent. After the store is closed.
+  // Cuts every file that was written to what was synced, and a part of what was not: `torn` of it
+  // in percent. After the store is closed.
   void lose_unsynced(int torn);
 
   rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,

@@ -1,5 +1,5 @@
-// Random histories against a plain model: a map for each revision. The model knows nothing of rings,
-// overlays, groups or disks.
+// Random histories against a plain model: a map for each revision. The model knows nothing of
+// rings, overlays, groups or disks.
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
 #include <rapidcheck/gtest.h>
@@ -162,9 +162,8 @@ class History {
     request.end = prefix_end("/k/");
     RC_ASSERT(show(calls.range(request).value()) == show(model_.now()));
     // A state of the past, whole and in pages.
-    const auto past =
-        std::next(model_.states.begin(),
-                  *rc::gen::inRange<int>(0, static_cast<int>(model_.states.size())));
+    const auto past = std::next(model_.states.begin(),
+                                *rc::gen::inRange<int>(0, static_cast<int>(model_.states.size())));
     request.revision = past->first;
     RC_ASSERT(show(calls.range(request).value()) == show(past->second));
     RangeResult paged;

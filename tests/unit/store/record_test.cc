@@ -53,13 +53,13 @@ TEST(Record, RefusesWhatItCannotHaveWritten) {
   };
   using std::string_view_literals::operator""sv;
   EXPECT_TRUE(refused(""));
-  EXPECT_TRUE(refused("\x02\x00\x09\x01\x00\x01k"sv));  // format
-  EXPECT_TRUE(refused("\x01\x02\x09\x01\x00\x01k"sv));  // kind
-  EXPECT_TRUE(refused("\x01\x00\x09\x01\x00\x02k"sv));  // key longer than the record
-  EXPECT_TRUE(refused("\x01\x00\x09\x01\x00\x00"sv));   // no key
-  EXPECT_TRUE(refused("\x01\x00\x0a\x01\x00\x01k"sv));  // created after its revision
-  EXPECT_TRUE(refused("\x01\x00\x09\x02\x00\x01k"sv));  // created now, but changed before
-  EXPECT_TRUE(refused("\x01\x00\x08\x01\x00\x01k"sv));  // changed since, but version 1
+  EXPECT_TRUE(refused("\x02\x00\x09\x01\x00\x01k"sv));   // format
+  EXPECT_TRUE(refused("\x01\x02\x09\x01\x00\x01k"sv));   // kind
+  EXPECT_TRUE(refused("\x01\x00\x09\x01\x00\x02k"sv));   // key longer than the record
+  EXPECT_TRUE(refused("\x01\x00\x09\x01\x00\x00"sv));    // no key
+  EXPECT_TRUE(refused("\x01\x00\x0a\x01\x00\x01k"sv));   // created after its revision
+  EXPECT_TRUE(refused("\x01\x00\x09\x02\x00\x01k"sv));   // created now, but changed before
+  EXPECT_TRUE(refused("\x01\x00\x08\x01\x00\x01k"sv));   // changed since, but version 1
   EXPECT_TRUE(refused("\x01\x01\x00\x00\x00\x01kv"sv));  // a removal with a value
   EXPECT_TRUE(refused("\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01\x00\x01k"sv));
   EXPECT_FALSE(refused("\x01\x00\x09\x01\x00\x01k"sv));

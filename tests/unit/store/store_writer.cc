@@ -1,7 +1,9 @@
 // The process that the durability tests kill, and the one that fills a disk.
-//   store_writer write DIRECTORY ROUND   writes from eight threads until killed; notes each acknowledged
+//   store_writer write DIRECTORY ROUND   writes from eight threads until killed; notes each
+//   acknowledged
 //                                        write on standard output: key, number, revision
-//   store_writer fill DIRECTORY          fills a small file system of its own; 77: it cannot mount one
+//   store_writer fill DIRECTORY          fills a small file system of its own; 77: it cannot mount
+//   one
 #include <fmt/core.h>
 #include <sched.h>
 #include <sys/mount.h>
