@@ -1,6 +1,6 @@
 // The embedded store and etcd behind the same interface, in turn on the same disk.
 //
-//   store_bench [--quick] [--runs=3] [--json=FILE] [--markdown=FILE]
+//   store_bench [--quick] [--runs=3] [--only=write|list|open] [--json=FILE] [--markdown=FILE]
 //
 // etcd is Debian's, started here on loopback with its defaults; without it only the embedded store
 // is measured. The figures go to standard output; the exit code does not depend on targets.
@@ -32,6 +32,7 @@ using std::chrono::milliseconds;
 struct Options {
   bool quick = false;
   int runs = 3;
+  std::string only;
   std::string json_path;
   std::string markdown_path;
   std::string resident;  // as a child: where to look
@@ -66,26 +67,26 @@ double resident_in_child(const std::string& location) {
   return result ? std::strtod(result->output.c_str(), nullptr) : 0;
 }
 
-void measure_once(Mode& mode, const Sizes& sizes, int run) {
-  const auto note = [&](const std::string& title, double value) {
-    mode.runs[title].push_back(value);
-  };
-  {
-    const auto store = open(mode.location("writes"));
-    const std::string prefix = "/creates/" + std::to_string(run);
-    const CreateRate many = measure_creates(*store, prefix + "a", 32, sizes.create_time);
-    note("durable creates a second, 32 clients", many.per_second);
-    note("one create, 32 clients, p50", many.p50_ms);
-    note("one create, 32 clients, p99", many.p99_ms);
-    const CreateRate one = measure_creates(*store, prefix + "b", 1, sizes.create_time);
-    note("durable creates a second, 1 client", one.per_second);
-    const Delays event = measure_write_to_event(*store, sizes.writes);
-    note("write until watch event, p50", quantile(event.ms, 0.5));
-    note("write until watch event, p99", quantile(event.ms, 0.99));
-    const Delays fan_out = measure_fan_out(*store, sizes.watchers, sizes.changes);
-    note("write until taken by 1,000 watches, p50", quantile(fan_out.ms, 0.5));
-    note("write until taken by 1,000 watches, p99", quantile(fan_out.ms, 0.99));
-  }
+using Note = std::function<void(const std::string& title, double value)>;
+
+void measure_writes(Mode& mode, const Sizes& sizes, int run, const Note& note) {
+  const auto store = open(mode.location("writes"));
+  const std::string prefix = "/creates/" + std::to_string(run);
+  const CreateRate many = measure_creates(*store, prefix + "a", 32, sizes.create_time);
+  note("durable creates a second, 32 clients", many.per_second);
+  note("one create, 32 clients, p50", many.p50_ms);
+  note("one create, 32 clients, p99", many.p99_ms);
+  const CreateRate one = measure_creates(*store, prefix + "b", 1, sizes.create_time);
+  note("durable creates a second, 1 client", one.per_second);
+  const Delays event = measure_write_to_event(*store, sizes.writes);
+  note("write until watch event, p50", quantile(event.ms, 0.5));
+  note("write until watch event, p99", quantile(event.ms, 0.99));
+  const Delays fan_out = measure_fan_out(*store, sizes.watchers, sizes.changes);
+  note("write until taken by 1,000 watches, p50", quantile(fan_out.ms, 0.5));
+  note("write until taken by 1,000 watches, p99", quantile(fan_out.ms, 0.99));
+}
+
+void measure_lists(Mode& mode, const Sizes& sizes, int run, const Note& note) {
   {
     const std::string location = mode.location("lists");
     const auto store = open(location);
@@ -98,13 +99,27 @@ void measure_once(Mode& mode, const Sizes& sizes, int run) {
   }
   note("resident memory, 10,000 objects", resident_in_child(mode.location("lists")));
   if (!mode.server.empty()) note("resident memory of the etcd server", resident_mb(mode.server));
+}
 
+void measure_open(Mode& mode, const Sizes& sizes, int run, const Note& note) {
   const std::string location = mode.location("opened");
   if (run == 0) fill(*open(location), sizes.opened);
   const auto start = std::chrono::steady_clock::now();
   const auto store = open(location);
   note("open with 100,000 objects",
        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+}
+
+void measure_once(Mode& mode, const Options& options, const Sizes& sizes, int run) {
+  const Note note = [&](const std::string& title, double value) {
+    mode.runs[title].push_back(value);
+  };
+  const auto wanted = [&](const char* part) {
+    return options.only.empty() || options.only == part;
+  };
+  if (wanted("write")) measure_writes(mode, sizes, run, note);
+  if (wanted("list")) measure_lists(mode, sizes, run, note);
+  if (wanted("open")) measure_open(mode, sizes, run, note);
 }
 
 struct Row {
@@ -173,7 +188,7 @@ int run(const Options& options) {
   for (int number = 0; number < runs; ++number) {
     for (Mode& mode : modes) {
       fmt::print(stderr, "measuring {}: run {} of {}\n", mode.name, number + 1, runs);
-      measure_once(mode, options.quick ? small : full, number);
+      measure_once(mode, options, options.quick ? small : full, number);
     }
   }
   Report report = new_report(options.quick);
@@ -192,6 +207,8 @@ int main(int argc, char** argv) {
   app.add_flag("--quick", options.quick, "small sizes, one run");
   app.add_option("--runs", options.runs, "repetitions; the table has medians")
       ->check(CLI::PositiveNumber);
+  app.add_option("--only", options.only, "one part")
+      ->check(CLI::IsMember({"write", "list", "open"}));
   app.add_option("--json", options.json_path, "write all figures here");
   app.add_option("--markdown", options.markdown_path, "write a table here");
   app.add_option("--resident", options.resident, "open this store and print this process's MB");

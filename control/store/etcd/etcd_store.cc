@@ -33,7 +33,7 @@ EtcdStore::EtcdStore(const EtcdOptions& options, std::unique_ptr<Endpoints> endp
 EtcdStore::~EtcdStore() {
   view_->close(closing());
   loop_->close();
-  for (auto& [revision, reader] : std::exchange(behind_, {})) reader.done(closing());
+  for (const auto& [revision, waiter] : std::exchange(waiters_, {})) waiter.then(false);
   std::vector<Reader> readers;
   {
     MutexLock lock(mutex_);
@@ -74,7 +74,7 @@ void EtcdStore::put(std::string key, std::string value, Expect expect, LeaseId l
       [this, entry, done = std::move(done)](const grpc::Status& status,
                                             etcdserverpb::TxnResponse& response) {
         if (!status.ok()) return done(from_grpc(status, "put"));
-        done(take_outcome(response, entry, keys_));
+        acknowledge(take_outcome(response, entry, keys_), done);
       });
 }
 
@@ -85,7 +85,7 @@ void EtcdStore::remove(std::string key, Expect expect, Done<WriteOutcome> done) 
       [this, done = std::move(done)](const grpc::Status& status,
                                      etcdserverpb::TxnResponse& response) {
         if (!status.ok()) return done(from_grpc(status, "remove"));
-        done(take_outcome(response, nullptr, keys_));
+        acknowledge(take_outcome(response, nullptr, keys_), done);
       });
 }
 
@@ -118,54 +118,63 @@ void EtcdStore::ask_revision() {
   call<etcdserverpb::RangeRequest, etcdserverpb::RangeResponse>(
       "/etcdserverpb.KV/Range", std::move(request), true,
       [this, readers](const grpc::Status& status, etcdserverpb::RangeResponse& response) {
-        if (status.ok()) {
-          settle(response.header().revision(), std::move(*readers));
-        } else {
-          for (const Reader& reader : *readers) reader.done(from_grpc(status, "read"));
+        for (Reader& reader : *readers) {
+          if (!status.ok()) {
+            reader.done(from_grpc(status, "read"));
+            continue;
+          }
+          const Time deadline = reader.deadline;
+          when_reached(
+              response.header().revision(), deadline,
+              [this, reader = std::move(reader)](bool is_there) {
+                if (is_there) return answer(reader.request, reader.done);
+                reader.done(Status::error(
+                    StatusCode::kUnavailable, "read", "etcd",
+                    fmt::format("its watch stays behind, at revision {}", view_->revision())));
+              });
         }
         ask_revision();
       });
 }
 
-void EtcdStore::settle(Revision revision, std::vector<Reader> readers) {
-  const bool is_there = view_->revision() >= revision;
-  for (Reader& reader : readers) {
-    if (is_there) {
-      answer(reader.request, reader.done);
-    } else {
-      behind_.emplace(revision, std::move(reader));
-    }
-  }
-  if (!behind_.empty() && !std::exchange(expiring_, true)) {
-    loop_->start_timer(kExpiryPeriod, [this] { expire_readers(); });
+void EtcdStore::acknowledge(Result<WriteOutcome> outcome, const Done<WriteOutcome>& done) {
+  if (!outcome || !outcome->applied) return done(std::move(outcome));
+  const Revision revision = outcome->revision;
+  // It has happened, also when the watch is late to tell.
+  when_reached(revision, std::chrono::steady_clock::now() + timeout_,
+               [done, outcome = std::move(outcome)](bool /*reached*/) { done(outcome); });
+}
+
+void EtcdStore::when_reached(Revision revision, Time deadline,
+                             std::function<void(bool reached)> then) {
+  if (view_->revision() >= revision || loop_->is_closing()) return then(true);
+  waiters_.emplace(revision, Waiter{deadline, std::move(then)});
+  if (!std::exchange(expiring_, true)) {
+    loop_->start_timer(kExpiryPeriod, [this] { expire_waiters(); });
   }
 }
 
 void EtcdStore::reached(Revision revision) {
-  while (!behind_.empty() && behind_.begin()->first <= revision) {
-    const auto reader = behind_.extract(behind_.begin());
-    answer(reader.mapped().request, reader.mapped().done);
+  while (!waiters_.empty() && waiters_.begin()->first <= revision) {
+    const auto waiter = waiters_.extract(waiters_.begin());
+    waiter.mapped().then(true);
   }
 }
 
-void EtcdStore::expire_readers() {
+void EtcdStore::expire_waiters() {
   const auto now = std::chrono::steady_clock::now();
-  std::vector<Reader> expired;
-  for (auto each = behind_.begin(); each != behind_.end();) {
+  std::vector<Waiter> expired;
+  for (auto each = waiters_.begin(); each != waiters_.end();) {
     if (each->second.deadline > now) {
       ++each;
       continue;
     }
     expired.push_back(std::move(each->second));
-    each = behind_.erase(each);
+    each = waiters_.erase(each);
   }
-  for (const Reader& reader : expired) {
-    reader.done(
-        Status::error(StatusCode::kUnavailable, "read", "etcd",
-                      fmt::format("its watch stays behind, at revision {}", view_->revision())));
-  }
-  expiring_ = !behind_.empty();
-  if (expiring_) loop_->start_timer(kExpiryPeriod, [this] { expire_readers(); });
+  for (const Waiter& waiter : expired) waiter.then(false);
+  expiring_ = !waiters_.empty();
+  if (expiring_) loop_->start_timer(kExpiryPeriod, [this] { expire_waiters(); });
 }
 
 void EtcdStore::answer(const RangeRequest& request, const Done<RangeResult>& done) {
@@ -255,8 +264,11 @@ void EtcdStore::revoke_lease(LeaseId id, DoneStatus done) {
   request.set_id(id);
   call<etcdserverpb::LeaseRevokeRequest, etcdserverpb::LeaseRevokeResponse>(
       "/etcdserverpb.Lease/LeaseRevoke", std::move(request), false,
-      [done = std::move(done)](const grpc::Status& status, etcdserverpb::LeaseRevokeResponse&) {
-        done(from_grpc(status, "revoke lease"));
+      [this, done = std::move(done)](const grpc::Status& status,
+                                     etcdserverpb::LeaseRevokeResponse& response) {
+        if (!status.ok()) return done(from_grpc(status, "revoke lease"));
+        when_reached(response.header().revision(), std::chrono::steady_clock::now() + timeout_,
+                     [done](bool /*reached*/) { done(Status()); });
       });
 }
 

@@ -2,13 +2,15 @@
 //
 // Reads and watches are served from memory that one watch of etcd keeps current: a read first asks
 // etcd for its newest revision (many reads share one question) and is answered when the memory has
-// come so far, so that it sees every acknowledged write of every server. Writes are transactions.
+// come so far, so that it sees every acknowledged write of every server. Writes are transactions,
+// acknowledged when the memory shows them as well: a watch begun afterwards begins behind them.
 // A revision that this server has forgotten is asked of etcd itself.
 //
 // Threads: as store.h says. open() blocks. Completions run on the thread of the store's loop.
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -54,10 +56,17 @@ class EtcdStore : public Store {
   Status health() const override;
 
  private:
+  using Time = std::chrono::steady_clock::time_point;
+
   struct Reader {
     RangeRequest request;
     Done<RangeResult> done;
-    std::chrono::steady_clock::time_point deadline;
+    Time deadline;
+  };
+  // Something that goes on when the view has come to a revision; told whether it has.
+  struct Waiter {
+    Time deadline;
+    std::function<void(bool reached)> then;
   };
 
   EtcdStore(const EtcdOptions& options, std::unique_ptr<Endpoints> endpoints);
@@ -67,16 +76,16 @@ class EtcdStore : public Store {
   void answer(const RangeRequest& request, const Done<RangeResult>& done);
   void range_in_etcd(const RangeRequest& request, const Done<RangeResult>& done);
   void ask_revision() EXCLUDES(mutex_);
-  void settle(Revision revision, std::vector<Reader> readers);
+  void acknowledge(Result<WriteOutcome> outcome, const Done<WriteOutcome>& done);
+  void when_reached(Revision revision, Time deadline, std::function<void(bool reached)> then);
   void reached(Revision revision);
-  void expire_readers();
+  void expire_waiters();
 
   const std::chrono::milliseconds timeout_;
   const KeySpace keys_;
   const std::shared_ptr<View> view_;
   const std::unique_ptr<Endpoints> endpoints_;
-  // The loop's: readers that wait until the view has come to a revision.
-  std::multimap<Revision, Reader> behind_;
+  std::multimap<Revision, Waiter> waiters_;  // the loop's
   bool expiring_ = false;
   Mutex mutex_;
   bool asking_ GUARDED_BY(mutex_) = false;

@@ -204,6 +204,20 @@ TEST_P(StoreConformance, ReadsSeeEveryAcknowledgedWrite) {
   }
 }
 
+TEST_P(StoreConformance, WritesAreInMemoryWhenAcknowledged) {
+  for (int i = 0; i < 50; ++i) {
+    const Revision revision = write("/a", std::to_string(i));
+    ASSERT_GE(store_->revision(), revision);
+    RangeRequest cached;
+    cached.key = "/a";
+    cached.allow_cached = true;
+    ASSERT_EQ(calls_->range(cached).value().entries.at(0)->mod_revision, revision);
+  }
+  TestWatch later = watch("/");
+  write("/b", "1");
+  EXPECT_EQ(later.next(1), "put /b=1");
+}
+
 TEST_P(StoreConformance, WatchSeesChangesOfItsPrefix) {
   TestWatch here = watch("/a/");
   TestWatch one = watch("/a/1", 0, false);

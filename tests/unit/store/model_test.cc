@@ -204,7 +204,7 @@ class History {
 };
 
 RC_GTEST_PROP(StoreModel, EmbeddedEqualsAMapForEachRevision, ()) {
-  const Scratch scratch;
+  const Scratch scratch = Scratch::in_memory();
   EmbeddedOptions options;
   options.directory = scratch.path("store");
   std::unique_ptr<EmbeddedStore> store = EmbeddedStore::open(options).value();

@@ -9,8 +9,15 @@ namespace fairlead::store {
 
 class Scratch {
  public:
-  Scratch() {
-    std::string name = (std::filesystem::temp_directory_path() / "fairlead-store-XXXXXX").string();
+  Scratch() : Scratch(std::filesystem::temp_directory_path()) {}
+  // In memory where the machine has such a file system: for tests that sync a lot and lose nothing.
+  static Scratch in_memory() {
+    return Scratch(std::filesystem::is_directory("/dev/shm")
+                       ? "/dev/shm"
+                       : std::filesystem::temp_directory_path());
+  }
+  explicit Scratch(const std::filesystem::path& parent) {
+    std::string name = (parent / "fairlead-store-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) std::abort();
     path_ = name;
   }
