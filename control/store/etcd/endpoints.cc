@@ -1,5 +1,6 @@
 #include "control/store/etcd/endpoints.h"
 
+#include <grpc/support/log.h>
 #include <grpcpp/channel.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
@@ -8,8 +9,21 @@
 #include <fstream>
 #include <iterator>
 
+#include "base/log.h"
+
 namespace fairlead::store {
 namespace {
+
+// gRPC's words in our log, for those who look closely: what matters comes back as a call's error.
+void log_as_we_do() {
+  static const bool done = [] {
+    gpr_set_log_function([](gpr_log_func_args* line) {
+      LOG_V(2, "store: grpc: {}:{}: {}", line->file, line->line, line->message);
+    });
+    return true;
+  }();
+  static_cast<void>(done);
+}
 
 Result<std::string> read_file(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -47,6 +61,7 @@ Result<std::unique_ptr<Endpoints>> Endpoints::create(const std::vector<std::stri
                                                      const EtcdTls& tls) {
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
                    credentials_of(tls));
+  log_as_we_do();
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(-1);  // a list or a burst of events is as large as it is
   arguments.SetMaxSendMessageSize(-1);     // etcd's limit is etcd's to tell
