@@ -50,7 +50,7 @@ Result<std::unique_ptr<EtcdStore>> EtcdStore::open(const EtcdOptions& options) {
   std::future<void> is_loaded = loaded->get_future();
   store->feed_->start([loaded] { loaded->set_value(); });
   if (is_loaded.wait_for(options.connect_timeout) == std::future_status::timeout) {
-    return store->feed_->health();
+    RETURN_IF_ERROR(store->feed_->health());  // ok: it came just now
   }
   return store;
 }
