@@ -14,6 +14,12 @@
 #include "tests/unit/store/calls.h"
 #include "tests/unit/store/etcd_server.h"
 
+// The resolver's library, which gRPC uses, keeps a few bytes at exit.
+extern "C" const char* __lsan_default_suppressions();  // NOLINT: the sanitizer's name
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libcares";
+}
+
 namespace fairlead::store {
 namespace {
 
