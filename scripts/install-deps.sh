@@ -4,7 +4,7 @@
 set -eu
 
 packages="
-  ca-certificates git make g++ cmake ninja-build pkg-config ccache mold
+  ca-certificates git make g++ cmake ninja-build pkg-config ccache mold python3
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev
   libnftables-dev libnghttp2-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev

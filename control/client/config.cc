@@ -7,8 +7,8 @@
 #include <optional>
 #include <utility>
 
+#include "control/api/base64.h"
 #include "control/api/yaml.h"
-#include "control/client/base64.h"
 #include "control/client/kubeconfig.h"
 
 namespace fairlead::client {
@@ -132,7 +132,7 @@ class Loader {
                            const std::string& key) const {
     ASSIGN_OR_RETURN(const std::string data, text(object, where, key + "-data"));
     if (!data.empty()) {
-      std::optional<std::string> bytes = decode_base64(data);
+      std::optional<std::string> bytes = api::decode_base64(data);
       if (!bytes) return invalid(fmt::format("{}.{}-data", where, key), "is not base64");
       return std::move(*bytes);
     }

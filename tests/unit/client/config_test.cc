@@ -10,7 +10,7 @@
 #include <fstream>
 #include <map>
 
-#include "control/client/base64.h"
+#include "control/api/base64.h"
 #include "control/client/kubeconfig.h"
 
 namespace fairlead::client {
@@ -79,9 +79,9 @@ TEST(Kubeconfig, FilesRelativeToItself) {
 TEST(Kubeconfig, DataWinsOverFiles) {
   const ClientConfig config = good(kubeconfig(
       "{server: https://a, certificate-authority: missing, certificate-authority-data: " +
-          encode_base64(kCa) + "}",
-      "{client-certificate-data: " + encode_base64(kCertificate) +
-          ", client-key-data: " + encode_base64(kKey) + "}"));
+          api::encode_base64(kCa) + "}",
+      "{client-certificate-data: " + api::encode_base64(kCertificate) +
+          ", client-key-data: " + api::encode_base64(kKey) + "}"));
   EXPECT_EQ(config.ca_pem, kCa);
   EXPECT_EQ(config.client_certificate_pem, kCertificate);
   EXPECT_EQ(config.client_key_pem, kKey);

@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "control/api/base64.h"
 #include "control/client/backoff.h"
-#include "control/client/base64.h"
 #include "control/client/known_objects.h"
 #include "control/client/line_splitter.h"
 #include "control/client/query.h"
@@ -31,13 +31,13 @@ TEST(Base64, RoundTripsAndRefuses) {
   for (const std::string& bytes :
        {std::string(), std::string("f"), std::string("fo"), std::string("foo"), std::string("foob"),
         std::string("\0\xff\x80", 3)}) {
-    EXPECT_EQ(decode_base64(encode_base64(bytes)), bytes);
+    EXPECT_EQ(api::decode_base64(api::encode_base64(bytes)), bytes);
   }
-  EXPECT_EQ(encode_base64("foob"), "Zm9vYg==");
-  EXPECT_EQ(decode_base64("Zm9v\nYmFy\r\n"), "foobar");
+  EXPECT_EQ(api::encode_base64("foob"), "Zm9vYg==");
+  EXPECT_EQ(api::decode_base64("Zm9v\nYmFy\r\n"), "foobar");
   for (const char* text :
        {"Z", "Zm", "Zm9", "Zm9v=", "=m9v", "Z===", "Zm=v", "Zm9v Zm9v", "Zg==Zg==", "Zm9-"}) {
-    EXPECT_EQ(decode_base64(text), std::nullopt) << text;
+    EXPECT_EQ(api::decode_base64(text), std::nullopt) << text;
   }
 }
 

@@ -1,9 +1,9 @@
-#include "control/client/base64.h"
+#include "control/api/base64.h"
 
 #include <array>
 #include <cstdint>
 
-namespace fairlead::client {
+namespace fairlead::api {
 
 namespace {
 
@@ -65,4 +65,4 @@ std::string encode_base64(std::string_view bytes) {
   return text;
 }
 
-}  // namespace fairlead::client
+}  // namespace fairlead::api

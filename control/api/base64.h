@@ -1,4 +1,4 @@
-// Base64 as kubeconfig files carry it.
+// Base64 as kubeconfig files and API objects carry it.
 //
 // Threads: pure function.
 #pragma once
@@ -7,10 +7,10 @@
 #include <string>
 #include <string_view>
 
-namespace fairlead::client {
+namespace fairlead::api {
 
 // Line breaks are ignored, padding is required; nullopt when malformed.
 std::optional<std::string> decode_base64(std::string_view text);
 std::string encode_base64(std::string_view bytes);
 
-}  // namespace fairlead::client
+}  // namespace fairlead::api
