@@ -86,38 +86,9 @@ class Conformer {
 
   // Puts a zero value of the shape where null stands, as Go's decoder does for elements.
   void no_null(Value& value, const Shape& shape) {
-    if (!value.is_null()) return;
-    switch (shape.kind) {
-      case Kind::kStruct:
-      case Kind::kMap:
-      case Kind::kRaw:
-      case Kind::kFieldsV1:
-        value = Value::object();
-        return;
-      case Kind::kList:
-      case Kind::kWrappedList:
-        value = Value::array();
-        return;
-      case Kind::kString:
-      case Kind::kBytes:
-        value = Value::string("");
-        return;
-      case Kind::kBool:
-        value = Value::boolean(false);
-        return;
-      case Kind::kQuantity:
-        value = Value::string("0");
-        return;
-      case Kind::kInt32:
-      case Kind::kInt64:
-      case Kind::kFloat64:
-      case Kind::kIntOrString:
-        value = Value::integer(0);
-        return;
-      default:
-        return;
-    }
+    if (value.is_null()) value = zero(shape.kind);
   }
+  static Value zero(Kind kind);
 
   void complain(std::string_view what, const Path& path) {
     if (complaints_ && complaints_->size() < kMaxComplaints) {
@@ -201,9 +172,11 @@ Status Conformer::structure(Value& value, const Type& type, const Path* path) {
     }
     if (member.value.is_null()) continue;
     RETURN_IF_ERROR(this->value(member.value, *field->shape, &here));
-    const bool can_be_empty =
-        field->is(kPointer) || !field->is(kOmitEmpty) || field->shape->kind == Kind::kStruct ||
-        field->shape->kind == Kind::kQuantity || field->shape->kind == Kind::kIntOrString;
+    const Kind kind = field->shape->kind;
+    const bool list = kind == Kind::kList || kind == Kind::kMap;  // protobuf has no empty ones
+    const bool can_be_empty = field->is(kPointer) || (!field->is(kOmitEmpty) && !list) ||
+                              kind == Kind::kStruct || kind == Kind::kQuantity ||
+                              kind == Kind::kIntOrString;
     if (normal_ && !can_be_empty && member.value.is_zero()) continue;
     members[kept++] = member;
   }
@@ -211,21 +184,55 @@ Status Conformer::structure(Value& value, const Type& type, const Path* path) {
   return normal_ ? fill(value, type, path) : Status();
 }
 
+Value Conformer::zero(Kind kind) {
+  switch (kind) {
+    case Kind::kStruct:
+    case Kind::kMap:
+    case Kind::kRaw:
+    case Kind::kFieldsV1:
+      return Value::object();
+    case Kind::kList:
+    case Kind::kWrappedList:
+      return Value::array();
+    case Kind::kString:
+    case Kind::kBytes:
+      return Value::string("");
+    case Kind::kBool:
+      return Value::boolean(false);
+    case Kind::kQuantity:
+      return Value::string("0");
+    case Kind::kDuration:
+      return Value::string("0s");
+    case Kind::kInt32:
+    case Kind::kInt64:
+    case Kind::kFloat64:
+    case Kind::kIntOrString:
+      return Value::integer(0);
+    default:
+      return Value();
+  }
+}
+
 Status Conformer::fill(Value& value, const Type& type, const Path* path) {
   bool added = false;
   for (const FieldEntry& entry : type.by_name()) {
     const Field& field = *entry.field;
     if (field.is(kPointer)) continue;
-    const bool whole = field.shape->kind == Kind::kStruct;
-    if (!whole && !(field.shape->kind == Kind::kQuantity && field.is(kOmitEmpty))) continue;
+    const Kind kind = field.shape->kind;
+    const bool never_absent =
+        kind == Kind::kStruct || kind == Kind::kQuantity || kind == Kind::kIntOrString;
+    const bool written_when_zero = kind == Kind::kString || kind == Kind::kInt32 ||
+                                   kind == Kind::kInt64 || kind == Kind::kBool ||
+                                   kind == Kind::kFloat64 || kind == Kind::kDuration;
+    if (!never_absent && (field.is(kOmitEmpty) || !written_when_zero)) continue;
     if (value.find(entry.name)) continue;
-    Value made = whole ? Value::object() : Value::string("0");
-    if (whole) RETURN_IF_ERROR(structure(made, *field.shape->type, path));
+    Value made = zero(kind);
+    if (kind == Kind::kStruct) RETURN_IF_ERROR(structure(made, *field.shape->type, path));
     value.append(arena_, entry.name, made);
     added = true;
   }
   if (added) value.sort_members();
-  return {};
+  return arena_.full() ? fail(path, "too large in memory") : Status();
 }
 
 Status Conformer::list(Value& value, const Shape& shape, const Path* path) {

@@ -3,8 +3,8 @@
 //
 // Wrong types are errors, in the words of kube-apiserver. Unknown and duplicate fields are dropped
 // and complained about; fieldValidation decides what becomes of the complaints. What conforms has
-// sorted keys, no nulls, no empty optional values, canonical quantities and times, and an object
-// wherever the type has a struct that cannot be absent.
+// sorted keys, no nulls, no empty optional values, no empty lists, canonical quantities and times,
+// and a value wherever Go's struct has one that cannot be absent.
 //
 // Threads: pure functions.
 #pragma once

@@ -80,6 +80,7 @@ class Reader {
     if (error == simdjson::DEPTH_ERROR) {
       return malformed("JSON", fmt::format("nested deeper than {}", limits_.depth));
     }
+    if (error == simdjson::MEMALLOC) return malformed("JSON", "too large in memory");
     if (error) return malformed("JSON", simdjson::error_message(error));
     return {};
   }
@@ -117,6 +118,7 @@ class Reader {
 
   simdjson::error_code object(ondemand::value from, size_t depth, Value* out) {
     if (depth > limits_.depth) return simdjson::DEPTH_ERROR;
+    if (out_.arena.full()) return simdjson::MEMALLOC;
     ondemand::object fields;
     if (const auto error = from.get_object().get(fields)) return error;
     *out = Value::object();
@@ -134,6 +136,7 @@ class Reader {
 
   simdjson::error_code array(ondemand::value from, size_t depth, Value* out) {
     if (depth > limits_.depth) return simdjson::DEPTH_ERROR;
+    if (out_.arena.full()) return simdjson::MEMALLOC;
     ondemand::array elements;
     if (const auto error = from.get_array().get(elements)) return error;
     *out = Value::array();

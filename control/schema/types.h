@@ -1,7 +1,7 @@
 // The types of the Kubernetes API as tables: what every other part of this folder reads instead of
 // knowing a kind. The rows are generated at build time from facts/types.txt.
 //
-// A Type is a struct: its own fields in declared order (what protobuf needs) and all fields by JSON
+// A Type is a struct: its own fields in order of their protobuf numbers, and all fields by JSON
 // name, those of inlined structs included. A Shape is what a value can look like: a scalar, a
 // special form such as a quantity, a struct, or a list or map of another shape.
 //

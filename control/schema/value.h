@@ -29,8 +29,12 @@ class Arena {
   void* allocate(size_t bytes);  // aligned for every type of this folder
   std::string_view copy(std::string_view text);
   size_t bytes() const { return total_; }  // taken from the system
+  // A document that grows beyond this is refused by whoever makes it grow.
+  bool full() const { return total_ > kMost; }
 
  private:
+  static constexpr size_t kMost = size_t{256} << 20;
+
   std::vector<std::unique_ptr<char[]>> blocks_;
   char* next_ = nullptr;
   size_t left_ = 0;

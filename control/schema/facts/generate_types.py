@@ -41,6 +41,8 @@ class Tables:
                     sys.exit(f'{path}:{number}: unknown line: {line}')
             else:
                 current['fields'].append(self.field(words, f'{path}:{number}'))
+        for each in self.types.values():
+            each['fields'].sort(key=lambda field: field['number'])
 
     def field(self, words, where):
         field = {'name': '' if words[0] == '&' else words[0], 'type': words[1], 'number': int(words[2]),

@@ -45,7 +45,7 @@ TEST(Conform, CanonicalObjects) {
            {"core.v1.ServicePort", "{port: 80, targetPort: http}",
             R"({"port":80,"targetPort":"http"})"},
            {"core.v1.Secret", "{data: {a: aGk=}}", R"({"data":{"a":"aGk="},"metadata":{}})"},
-           {"core.v1.EndpointSubset", "{addresses: [null]}", R"({"addresses":[{}]})"},
+           {"core.v1.EndpointSubset", "{addresses: [null]}", R"({"addresses":[{"ip":""}]})"},
            {"apps.v1.ControllerRevision", "{revision: 1, data: {b: 1.0, a: [null]}}",
             R"({"data":{"a":[null],"b":1},"metadata":{},"revision":1})"},
            {"apiextensions.v1.JSONSchemaProps",
