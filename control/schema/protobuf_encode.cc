@@ -1,6 +1,6 @@
 #include <algorithm>
 #include <bit>
-#include <ranges>
+#include <span>
 
 #include "control/api/base64.h"
 #include "control/api/decode.h"
@@ -15,11 +15,23 @@ namespace {
 
 constexpr int64_t kMicros = 1000000;
 
+// From the last to the first: std::views::reverse is beyond clang 14.
+template <typename T>
+class Reversed {
+ public:
+  explicit Reversed(std::span<T> all) : all_(all) {}
+  auto begin() const { return all_.rbegin(); }
+  auto end() const { return all_.rend(); }
+
+ private:
+  std::span<T> all_;
+};
+
 class MessageEncoder {
  public:
   void structure(const Value& value, const Type& type) {
     const std::span<const Field> fields = type.own_fields();
-    for (const Field& field : std::views::reverse(fields)) {
+    for (const Field& field : Reversed(fields)) {
       if (field.number != 0) this->field(value, field);
     }
   }
@@ -45,14 +57,14 @@ void MessageEncoder::field(const Value& owner, const Field& field) {
   const Value* value = owner.find(field.name);
   if (shape.kind == Kind::kList) {
     if (!value) return;
-    for (const Value& item : std::views::reverse(value->items())) {
+    for (const Value& item : Reversed(value->items())) {
       element(field.number, item, *shape.element);
     }
     return;
   }
   if (shape.kind == Kind::kMap) {
     if (!value) return;
-    for (const Member& member : std::views::reverse(value->members())) {
+    for (const Member& member : Reversed(value->members())) {
       const size_t before = out_.size();
       element(2, member.value, *shape.element);
       out_.bytes_field(1, member.key);
@@ -97,7 +109,7 @@ void MessageEncoder::message(const Value& value, const Shape& shape) {
     case Kind::kUnion:
       return either(value, *shape.type);
     case Kind::kWrappedList:
-      for (const Value& item : std::views::reverse(value.items())) {
+      for (const Value& item : Reversed(value.items())) {
         element(1, item, *shape.element);
       }
       return;
@@ -130,7 +142,7 @@ void MessageEncoder::message(const Value& value, const Shape& shape) {
 }
 
 void MessageEncoder::either(const Value& value, const Type& type) {
-  for (const Field& field : std::views::reverse(type.own_fields())) {
+  for (const Field& field : Reversed(type.own_fields())) {
     switch (field.shape->kind) {
       case Kind::kBool:
         // Beside a schema the permission is granted.
@@ -140,7 +152,7 @@ void MessageEncoder::either(const Value& value, const Type& type) {
         if (value.is_object()) element(field.number, value, *field.shape);
         break;
       default:
-        for (const Value& item : std::views::reverse(value.items())) {
+        for (const Value& item : Reversed(value.items())) {
           element(field.number, item, *field.shape->element);
         }
     }

@@ -13,7 +13,7 @@ constexpr size_t kBlock = size_t{8} << 10;
 constexpr size_t kMaxBlock = size_t{1} << 20;
 constexpr size_t kSmall = 16;  // members that are searched one by one
 
-const Value kNullValue;
+const Value kNullValue{};
 
 // In front of an array of elements: how many fit.
 struct Header {

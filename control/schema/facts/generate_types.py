@@ -171,7 +171,8 @@ def main():
             out.write(f'{kind} {name}[] = {{\n' + '\n'.join(rows) + '\n};\n\n')
         out.write('// Generated from facts/types.txt by facts/generate_types.py.\n'
                   '#include "control/schema/types.h"\n\nnamespace fairlead::schema {\nnamespace {\n\n'
-                  'extern const Shape kShapes[];\nextern const Shape kRoots[];\nextern const Type kTypes[];\n\n')
+                  f'extern const Shape kShapes[{len(shapes)}];\nextern const Shape kRoots[{len(roots)}];\n'
+                  f'extern const Type kTypes[{len(types)}];\n\n')
         table('constexpr std::string_view', 'kKeys', [f'  {quote(k)},' for k in keys])
         table('constexpr Field', 'kFields', fields)
         table('constexpr FieldEntry', 'kEntries', entries)

@@ -26,15 +26,6 @@ std::string decoded(std::string_view message, std::string_view type) {
   return status.ok() ? to_json(document->root) : status.message();
 }
 
-// Both texts around where they part; empty when they are the same.
-std::string first_difference(std::string_view a, std::string_view b) {
-  if (a == b) return {};
-  size_t at = 0;
-  while (at < a.size() && at < b.size() && a[at] == b[at]) ++at;
-  const size_t from = at < 60 ? 0 : at - 60;
-  return fmt::format("{} / {}", a.substr(from, 120), b.substr(from, 120));
-}
-
 TEST(Protobuf, BytesThatGoWrites) {
   for (const Case& c : std::initializer_list<Case>{
            {"core.v1.ContainerPort", "{containerPort: 80}",

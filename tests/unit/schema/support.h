@@ -1,6 +1,7 @@
 // What the schema tests share: text to documents of a type.
 #pragma once
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -41,6 +42,15 @@ inline std::string json_of(std::string_view text) {
   Document document = parsed(text);
   sort_deep(document.root);
   return to_json(document.root);
+}
+
+// Both texts around where they part; empty when they are the same.
+inline std::string first_difference(std::string_view a, std::string_view b) {
+  if (a == b) return {};
+  size_t at = 0;
+  while (at < a.size() && at < b.size() && a[at] == b[at]) ++at;
+  const size_t from = at < 60 ? 0 : at - 60;
+  return fmt::format("{} / {}", a.substr(from, 120), b.substr(from, 120));
 }
 
 }  // namespace fairlead::schema
