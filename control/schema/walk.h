@@ -13,7 +13,9 @@
 
 namespace fairlead::schema {
 
-// Where a value stands, as messages spell it: "spec.containers[0].name". Becomes text only then.
+// Where a value stands, as messages spell it: "spec.containers[0].name". Becomes text only then, so
+// that a path costs nothing while all is well. A child refers to its parent, which must outlive it:
+// path.child("a").child("b") does not compile.
 struct FieldPath {
   const FieldPath* parent = nullptr;
   std::string_view name;  // without data: an element
@@ -21,9 +23,12 @@ struct FieldPath {
   bool map_key = false;  // "[name]"
 
   std::string to_string() const;
-  FieldPath child(std::string_view field) const { return {this, field, 0, false}; }
-  FieldPath element(size_t at) const { return {this, {}, at, false}; }
-  FieldPath key(std::string_view name_of_key) const { return {this, name_of_key, 0, true}; }
+  FieldPath child(std::string_view field) const& { return {this, field, 0, false}; }
+  FieldPath element(size_t at) const& { return {this, {}, at, false}; }
+  FieldPath key(std::string_view name_of_key) const& { return {this, name_of_key, 0, true}; }
+  FieldPath child(std::string_view) const&& = delete;
+  FieldPath element(size_t) const&& = delete;
+  FieldPath key(std::string_view) const&& = delete;
 };
 
 using StructVisitor = std::function<void(Value& value, const Type& type, const FieldPath& path)>;
