@@ -12,6 +12,7 @@ namespace fairlead::schema {
 namespace {
 
 constexpr size_t kMaxOperations = 10000;  // as kube-apiserver
+constexpr size_t kMaxTokens = 256;        // as deep as a body may nest
 constexpr std::string_view kJsonPatch = "apply JSON patch";
 constexpr std::string_view kMergePatch = "apply merge patch";
 
@@ -31,6 +32,7 @@ Result<std::vector<std::string>> parse_pointer(std::string_view text) {
       tokens.back().push_back(c);
     }
   }
+  if (tokens.size() > kMaxTokens) return patch_error(text.substr(0, 64), "the path is too deep");
   for (std::string& token : tokens) {
     std::string plain;
     for (size_t i = 0; i < token.size(); ++i) {

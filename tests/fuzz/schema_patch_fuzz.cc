@@ -40,7 +40,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   if (!status) return 0;
   const std::string text = "[" + schema::to_json(document->root) + "]";
-  // Patches may nest deeper than bodies, one level a patch or an operation.
+  // Patches may nest deeper than bodies, once for each operation.
   if (!schema::parse_json(text, {size_t{1} << 30, 20000}).ok()) std::abort();
   return 0;
 }
