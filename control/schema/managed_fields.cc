@@ -17,8 +17,8 @@ constexpr size_t kMaxManagerName = 128;
 constexpr size_t kMaxUpdaters = 10;       // what is older is put together
 constexpr size_t kMaxConflictPaths = 64;  // of one manager
 constexpr std::string_view kAncient = "ancient-changes";
-constexpr std::string_view kApply = "Apply";
-constexpr std::string_view kUpdate = "Update";
+constexpr std::string_view kApplyOperation = "Apply";
+constexpr std::string_view kUpdateOperation = "Update";
 
 struct Entry {
   std::string manager;
@@ -30,7 +30,7 @@ struct Entry {
 
   bool is(const FieldManager& other, std::string_view of_operation) const {
     return manager == other.name && operation == of_operation && subresource == other.subresource &&
-           (of_operation == kApply || api_version == other.api_version);
+           (of_operation == kApplyOperation || api_version == other.api_version);
   }
 };
 
@@ -43,7 +43,7 @@ Result<std::vector<Entry>> read_entries(const Value& managed) {
     entry.api_version = value.get("apiVersion").as_string();
     entry.subresource = value.get("subresource").as_string();
     entry.time = value.get("time").as_string();
-    if (entry.operation != kApply && entry.operation != kUpdate) {
+    if (entry.operation != kApplyOperation && entry.operation != kUpdateOperation) {
       return Status::error(StatusCode::kInvalid, "read", "managedFields", "unknown operation");
     }
     if (const Value* fields = value.find("fieldsV1")) {
@@ -140,7 +140,7 @@ void cap_updaters(std::vector<Entry>& entries) {
   std::erase_if(entries, [](const Entry& entry) { return entry.fields.empty(); });
   std::vector<Entry*> updaters;
   for (Entry& entry : entries) {
-    if (entry.operation == kUpdate) updaters.push_back(&entry);
+    if (entry.operation == kUpdateOperation) updaters.push_back(&entry);
   }
   if (updaters.size() <= kMaxUpdaters) return;
   std::stable_sort(updaters.begin(), updaters.end(),
@@ -177,7 +177,7 @@ Result<std::vector<ApplyConflict>> apply_configuration(Document& live, const Val
   if (merged.arena.full()) {
     return Status::error(StatusCode::kExhausted, "apply", "body", "too large in memory");
   }
-  Entry& self = entry_of(entries, manager, kApply);
+  Entry& self = entry_of(entries, manager, kApplyOperation);
   const FieldSet before = self.fields;
   // What was said before, is not said now, and nobody else says.
   FieldSet kept = wanted;
@@ -220,7 +220,7 @@ void track_update(Document& object, const Value& before, const Type& type,
   FieldSet changed = changed_fields(difference);
   strip(changed, manager);
   strip(difference.removed, manager);
-  Entry& self = entry_of(*entries, manager, kUpdate);
+  Entry& self = entry_of(*entries, manager, kUpdateOperation);
   take_from_others(*entries, self, changed, difference.removed);
   const FieldSet owned = self.fields;
   self.fields.add(changed);

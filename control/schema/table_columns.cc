@@ -273,10 +273,10 @@ constexpr ColumnRow kPodTemplates[] = {
     {"Pod Labels", "string", nullptr, "template.metadata.labels"}};
 constexpr ColumnRow kNamed[] = {kName, kCreated};
 
-constexpr std::string_view kNetworking = "networking.k8s.io";
-constexpr std::string_view kRbac = "rbac.authorization.k8s.io";
-constexpr std::string_view kStorage = "storage.k8s.io";
-constexpr std::string_view kRegistration = "admissionregistration.k8s.io";
+constexpr std::string_view kNetworkingGroup = "networking.k8s.io";
+constexpr std::string_view kRbacGroup = "rbac.authorization.k8s.io";
+constexpr std::string_view kStorageGroup = "storage.k8s.io";
+constexpr std::string_view kRegistrationGroup = "admissionregistration.k8s.io";
 
 constexpr TableColumns kTables[] = {
     {"", "pods", kPods},
@@ -304,20 +304,20 @@ constexpr TableColumns kTables[] = {
     {"policy", "poddisruptionbudgets", kBudgets},
     {"discovery.k8s.io", "endpointslices", kSlices},
     {"events.k8s.io", "events", kEventColumns},
-    {kNetworking, "ingresses", kIngresses},
-    {kNetworking, "ingressclasses", kIngressClasses},
-    {kNetworking, "networkpolicies", kPolicies},
-    {kRbac, "rolebindings", kBindings},
-    {kRbac, "clusterrolebindings", kBindings},
-    {kStorage, "storageclasses", kClasses},
-    {kStorage, "volumeattachments", kAttachments},
-    {kStorage, "csinodes", kNodeDrivers},
+    {kNetworkingGroup, "ingresses", kIngresses},
+    {kNetworkingGroup, "ingressclasses", kIngressClasses},
+    {kNetworkingGroup, "networkpolicies", kPolicies},
+    {kRbacGroup, "rolebindings", kBindings},
+    {kRbacGroup, "clusterrolebindings", kBindings},
+    {kStorageGroup, "storageclasses", kClasses},
+    {kStorageGroup, "volumeattachments", kAttachments},
+    {kStorageGroup, "csinodes", kNodeDrivers},
     {"scheduling.k8s.io", "priorityclasses", kPriorities},
     {"coordination.k8s.io", "leases", kLeases},
     {"node.k8s.io", "runtimeclasses", kRuntimes},
     {"certificates.k8s.io", "certificatesigningrequests", kSigning},
-    {kRegistration, "mutatingwebhookconfigurations", kWebhooks},
-    {kRegistration, "validatingwebhookconfigurations", kWebhooks},
+    {kRegistrationGroup, "mutatingwebhookconfigurations", kWebhooks},
+    {kRegistrationGroup, "validatingwebhookconfigurations", kWebhooks},
     {"apiregistration.k8s.io", "apiservices", kApiServices},
 };
 
