@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <span>
+#include <vector>
 
 #include "control/api/yaml.h"
 
@@ -121,7 +123,7 @@ class Reader {
     if (out_.arena.full()) return simdjson::MEMALLOC;
     ondemand::object fields;
     if (const auto error = from.get_object().get(fields)) return error;
-    *out = Value::object();
+    const size_t first = members_.size();
     for (auto item : fields) {
       ondemand::field field;
       if (const auto error = std::move(item).get(field)) return error;
@@ -129,8 +131,10 @@ class Reader {
       if (const auto error = key_of(field, &key)) return error;
       Value child;
       if (const auto error = value(field.value(), depth + 1, &child)) return error;
-      out->append(out_.arena, key, child);
+      members_.push_back({key, child});
     }
+    *out = Value::object_of(out_.arena, std::span(members_).subspan(first));
+    members_.resize(first);
     return simdjson::SUCCESS;
   }
 
@@ -139,14 +143,16 @@ class Reader {
     if (out_.arena.full()) return simdjson::MEMALLOC;
     ondemand::array elements;
     if (const auto error = from.get_array().get(elements)) return error;
-    *out = Value::array();
+    const size_t first = items_.size();
     for (auto item : elements) {
       ondemand::value element;
       if (const auto error = std::move(item).get(element)) return error;
       Value child;
       if (const auto error = value(element, depth + 1, &child)) return error;
-      out->push(out_.arena, child);
+      items_.push_back(child);
     }
+    *out = Value::array_of(out_.arena, std::span(items_).subspan(first));
+    items_.resize(first);
     return simdjson::SUCCESS;
   }
 
@@ -190,6 +196,9 @@ class Reader {
 
   Document& out_;
   const TextLimits& limits_;
+  // What has been read of the objects and arrays that have not ended yet.
+  std::vector<Member> members_;
+  std::vector<Value> items_;
 };
 
 Status too_large(std::string_view format, size_t bytes, size_t limit) {

@@ -4,6 +4,7 @@
 #include <bit>
 #include <charconv>
 #include <cstring>
+#include <memory>
 
 namespace fairlead::schema {
 
@@ -69,6 +70,28 @@ Value Value::string(std::string_view text) {
   Value made(Tag::kString);
   made.size_ = static_cast<uint32_t>(text.size());
   made.text_ = text.data();
+  return made;
+}
+
+Value Value::array_of(Arena& arena, std::span<const Value> items) {
+  Value made(Tag::kArray);
+  if (items.empty()) return made;
+  auto* header = static_cast<Header*>(arena.allocate(sizeof(Header) + items.size_bytes()));
+  header->capacity = items.size();
+  made.size_ = static_cast<uint32_t>(items.size());
+  made.items_ = reinterpret_cast<Value*>(header + 1);
+  std::uninitialized_copy(items.begin(), items.end(), made.items_);
+  return made;
+}
+
+Value Value::object_of(Arena& arena, std::span<const Member> members) {
+  Value made(Tag::kObject);
+  if (members.empty()) return made;
+  auto* header = static_cast<Header*>(arena.allocate(sizeof(Header) + members.size_bytes()));
+  header->capacity = members.size();
+  made.size_ = static_cast<uint32_t>(members.size());
+  made.members_ = reinterpret_cast<Member*>(header + 1);
+  std::uninitialized_copy(members.begin(), members.end(), made.members_);
   return made;
 }
 

@@ -52,6 +52,9 @@ class Value {
   static Value integer(int64_t value);
   static Value number(std::string_view text);  // JSON that is no int64; must outlive the value
   static Value string(std::string_view text);  // must outlive the value: literals or arena text
+  // Copies of what is given, in arrays without room to grow.
+  static Value array_of(Arena& arena, std::span<const Value> items);
+  static Value object_of(Arena& arena, std::span<const Member> members);
   static Value array() { return Value(Tag::kArray); }
   static Value object() { return Value(Tag::kObject); }
 
