@@ -11,7 +11,7 @@ packages="
   prometheus-cpp-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
   librocksdb-dev libgrpc++-dev libprotobuf-dev protobuf-compiler etcd-server
   libbpf-dev bpftool qemu-system-x86 busybox-static
-  nftables iproute2 ethtool procps curl
+  nftables iptables iproute2 ethtool procps curl
 "
 
 if [ "${1:-}" = --list ]; then

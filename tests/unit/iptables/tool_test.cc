@@ -1,0 +1,105 @@
+#include "iptables/tool.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/iptables/fake_runner.h"
+
+namespace fairlead::iptables {
+namespace {
+
+using dataplane::Family;
+using Answers = std::map<std::string, CommandResult>;
+
+CommandResult says(std::string output) {
+  return {0, std::move(output), ""};
+}
+
+const Answers kBoth = {
+    {"iptables-nft-restore --version", says("iptables-restore v1.8.9 (nf_tables)")},
+    {"iptables-legacy-restore --version", says("iptables-restore v1.8.9 (legacy)")}};
+
+void detects(Answers answers, Variant expected) {
+  answers.insert(kBoth.begin(), kBoth.end());
+  FakeRunner runner(std::move(answers));
+  const Result<Variant> found = detect_variant(runner);
+  ASSERT_TRUE(found.ok()) << found.status().message();
+  EXPECT_EQ(to_string(*found), to_string(expected));
+}
+
+TEST(Variant, ByTheHintOfTheKubelet) {
+  detects({{"iptables-nft-save -t mangle", says("*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n")},
+           {"iptables --version", says("iptables v1.8.9 (legacy)")}},
+          Variant::kNft);
+  detects({{"ip6tables-nft-save -t mangle", says("*mangle\n:KUBE-KUBELET-CANARY - [0:0]\n")},
+           {"iptables --version", says("iptables v1.8.9 (legacy)")}},
+          Variant::kNft);
+}
+
+TEST(Variant, ByWhatAnEarlierProxyLeft) {
+  detects({{"iptables-nft-save -t mangle", says("*mangle\n:KUBE-PROXY-CANARY - [0:0]\n")},
+           {"iptables --version", says("iptables v1.8.9 (legacy)")}},
+          Variant::kNft);
+}
+
+TEST(Variant, ByWhereRulesAre) {
+  detects(
+      {{"iptables-nft-save -t filter", says("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -j DROP\n")},
+       {"iptables --version", says("iptables v1.8.9 (legacy)")}},
+      Variant::kNft);
+}
+
+TEST(Variant, ElseTheOneThatIptablesStandsFor) {
+  detects({{"iptables --version", says("iptables v1.8.9 (legacy)")}}, Variant::kLegacy);
+  detects({{"iptables --version", says("iptables v1.8.9 (nf_tables)")}}, Variant::kNft);
+}
+
+TEST(Variant, TheOnlyOneInstalled) {
+  FakeRunner runner({{"iptables-legacy-restore --version", says("v1.8.9 (legacy)")}});
+  ASSERT_TRUE(detect_variant(runner).ok());
+  EXPECT_EQ(*detect_variant(runner), Variant::kLegacy);
+}
+
+TEST(Variant, NoneIsAClearError) {
+  FakeRunner runner({});
+  const Result<Variant> found = detect_variant(runner);
+  EXPECT_EQ(found.status().code(), StatusCode::kNotFound);
+  EXPECT_NE(found.status().message().find("apt-get install iptables"), std::string::npos);
+}
+
+Status restore_that_answers(CommandResult result) {
+  const auto tool = create_tool(
+      std::make_unique<FakeRunner>(
+          Answers{{"iptables-legacy-restore -w 5 --noflush --counters", std::move(result)}}),
+      Variant::kLegacy);
+  return tool->restore(Family::kIPv4, "*nat\nCOMMIT\n");
+}
+
+TEST(Restore, ALockedTableMayWorkLater) {
+  const Status status = restore_that_answers(
+      {4, "",
+       "Another app is currently holding the xtables lock; still 4s 0us time ahead to ...\n"});
+  EXPECT_EQ(status.code(), StatusCode::kUnavailable);
+  EXPECT_NE(status.message().find("holding the xtables lock"), std::string::npos);
+}
+
+TEST(Restore, ARefusalNamesTheLine) {
+  const Status status = restore_that_answers(
+      {1, "", "# Warning: other tables present\niptables-restore: line 7 failed\n"});
+  EXPECT_EQ(status.code(), StatusCode::kInvalid);
+  EXPECT_EQ(status.message(),
+            "write rules by iptables-legacy-restore: iptables-restore: line 7 failed");
+}
+
+TEST(Restore, AMissingCapabilityIsToldAsSuch) {
+  const Status status = restore_that_answers(
+      {3, "", "iptables-restore: unable to initialize table 'nat'\nOperation not permitted\n"});
+  EXPECT_EQ(status.code(), StatusCode::kPermission);
+}
+
+TEST(Restore, WithoutWordsTheExitCodeCounts) {
+  EXPECT_EQ(restore_that_answers({2, "", ""}).detail(), "exit code 2");
+  EXPECT_TRUE(restore_that_answers({0, "", "# a warning\n"}).ok());
+}
+
+}  // namespace
+}  // namespace fairlead::iptables
