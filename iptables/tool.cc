@@ -54,6 +54,17 @@ Status failure(const CommandResult& result, std::string_view operation, const st
                        operation, tool, reason_of(result));
 }
 
+// Asking the legacy tool about a table makes the kernel create it, which must not happen on a node
+// that does not use it.
+bool legacy_table_exists(Family family, std::string_view table) {
+  std::ifstream names(family == Family::kIPv4 ? "/proc/thread-self/net/ip_tables_names"
+                                              : "/proc/thread-self/net/ip6_tables_names");
+  for (std::string name; std::getline(names, name);) {
+    if (name == table) return true;
+  }
+  return false;
+}
+
 class CommandTool final : public Tool {
  public:
   CommandTool(std::unique_ptr<ProcessRunner> runner, Variant variant)
@@ -62,6 +73,7 @@ class CommandTool final : public Tool {
   Variant variant() const override { return variant_; }
 
   Result<std::string> save(Family family, std::string_view table) override {
+    if (variant_ == Variant::kLegacy && !legacy_table_exists(family, table)) return std::string();
     return run(family, "-save", {"-t", std::string(table)}, {}, "read rules by");
   }
   Status restore(Family family, std::string_view input) override {
@@ -103,17 +115,6 @@ std::string output_of(ProcessRunner& runner, std::vector<std::string> arguments)
   command.arguments = std::move(arguments);
   Result<CommandResult> result = runner.run(command);
   return result.ok() && result->exit_code == 0 ? std::move(result->output) : std::string();
-}
-
-// Asking the legacy tool about a table makes the kernel create it, which must not happen on a node
-// that does not use it.
-bool legacy_table_exists(Family family, std::string_view table) {
-  std::ifstream names(family == Family::kIPv4 ? "/proc/thread-self/net/ip_tables_names"
-                                              : "/proc/thread-self/net/ip6_tables_names");
-  for (std::string name; std::getline(names, name);) {
-    if (name == table) return true;
-  }
-  return false;
 }
 
 std::string saved(ProcessRunner& runner, Variant variant, Family family, std::string_view table) {

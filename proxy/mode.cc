@@ -6,6 +6,7 @@
 #include <array>
 
 #include "bpf/backend.h"
+#include "iptables/backend.h"
 #include "nftables/backend.h"
 #include "proxy/ebpf_options.h"
 
@@ -19,7 +20,7 @@ struct ModeRow {
 };
 
 // What this build has, best first: "auto" takes the first whose probe is ok.
-constexpr std::array<ModeRow, 2> kModes = {{
+constexpr std::array<ModeRow, 3> kModes = {{
     {ProxyMode::kEbpf, bpf::probe,
      [](const ProxyConfig& config) { return bpf::create_backend(ebpf_options(config)); }},
     {ProxyMode::kNftables, nftables::probe,
@@ -27,6 +28,13 @@ constexpr std::array<ModeRow, 2> kModes = {{
        nftables::FamilyOptions options;
        options.affinity_limit = config.nftables.affinity_max_entries;
        return nftables::create_backend(options);
+     }},
+    {ProxyMode::kIptables, iptables::probe,
+     [](const ProxyConfig& config) {
+       iptables::TableOptions options;
+       options.fixed.localhost_node_ports = config.iptables.localhost_node_ports;
+       options.fixed.tcp_be_liberal = config.conntrack.tcp_be_liberal;
+       return iptables::create_backend(options);
      }},
 }};
 

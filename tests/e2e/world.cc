@@ -29,6 +29,8 @@ const std::vector<Mode>& modes() {
   static const std::vector<Mode> all = {
       {"nftables",
        {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kNftables}},
+      {"iptables",
+       {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kIptables}},
       {"ebpf",
        {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kBpf,
         Feature::kCgroup2}},
@@ -165,7 +167,9 @@ bool World::settle() {
 std::string World::diagnosis() {
   std::string text = "--- to look inside: nsenter --net=" + at("node-a").path() +
                      " --mount=/proc/" + std::to_string(::getpid()) + "/ns/mnt\n";
-  text += mode_ == "ebpf" ? ebpf_state() : nftables_state();
+  text += mode_ == "ebpf"       ? ebpf_state()
+          : mode_ == "iptables" ? iptables_state()
+                                : nftables_state();
   if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
   return text;
 }
@@ -178,6 +182,18 @@ std::string World::nftables_state() {
       return harness::run_command({"nft", "list", kind});
     });
     if (rules) text += "--- nft list " + std::string(kind) + "\n" + rules->output.substr(0, 8000);
+  }
+  return text;
+}
+
+std::string World::iptables_state() {
+  std::string text;
+  for (const char* save : {"iptables-legacy-save", "ip6tables-legacy-save", "iptables-nft-save",
+                           "ip6tables-nft-save"}) {
+    const Result<harness::CommandResult> rules = at("node-a").run([save] {
+      return harness::run_command({save, "-c"});
+    });
+    if (rules) text += "--- " + std::string(save) + "\n" + rules->output.substr(0, 12000);
   }
   return text;
 }

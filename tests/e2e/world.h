@@ -68,6 +68,7 @@ class World {
 
   Status build_sandbox();
   std::string nftables_state();
+  std::string iptables_state();
   std::string ebpf_state();
 
   std::string log_path_;

@@ -28,6 +28,21 @@ table ip trial {
 }
 )";
 
+// The matches and targets that a node may have to load modules for.
+constexpr std::string_view kTrialIptables = R"(
+*filter
+-A FORWARD -m conntrack --ctstate INVALID -j DROP
+-A FORWARD -m addrtype --dst-type LOCAL -j REJECT
+COMMIT
+*nat
+:TRIAL - [0:0]
+-A TRIAL -m comment --comment "a b" -m recent --name trial --rcheck --seconds 1 --reap -j RETURN
+-A TRIAL -m statistic --mode random --probability 0.5 -j MARK --set-xmark 0x4000/0x4000
+-A TRIAL -p tcp -m tcp -j DNAT --to-destination 192.0.2.1:80
+-A POSTROUTING -m mark --mark 0x4000/0x4000 -j MASQUERADE --random-fully
+COMMIT
+)";
+
 std::string try_socket(int family, int type, int protocol) {
   const Fd socket(::socket(family, type | SOCK_CLOEXEC, protocol));
   return socket.valid() ? "" : std::strerror(errno);
@@ -57,6 +72,10 @@ std::string try_feature(Feature feature) {
       return in_scratch_namespace([](Namespace& scratch) {
         return scratch.run([] { return run_checked({"nft", "-f", "-"}, kTrialRules); });
       });
+    case Feature::kIptables:
+      return in_scratch_namespace([](Namespace& scratch) {
+        return scratch.run([] { return run_checked({"iptables-restore"}, kTrialIptables); });
+      });
     case Feature::kSctp:
       return try_socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP);
     case Feature::kBpf:
@@ -79,6 +98,8 @@ std::string_view name_of(Feature feature) {
       return "IPv6";
     case Feature::kNftables:
       return "nftables";
+    case Feature::kIptables:
+      return "iptables";
     case Feature::kSctp:
       return "SCTP sockets";
     case Feature::kBpf:

@@ -14,6 +14,7 @@ enum class Feature {
   kVeth,      // virtual cables
   kIPv6,      // IPv6 in namespaces
   kNftables,  // NAT rules in nftables
+  kIptables,  // the programs, in whichever variant
   kSctp,      // SCTP sockets
   kBpf,       // programs in the kernel
   kCgroup2,   // cgroups of threads, which programs at sockets are attached to

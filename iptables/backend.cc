@@ -1,0 +1,237 @@
+#include "iptables/backend.h"
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <utility>
+
+#include "base/log.h"
+#include "iptables/cleanup.h"
+#include "iptables/process.h"
+
+namespace fairlead::iptables {
+namespace {
+
+using dataplane::Ack;
+using dataplane::AuditReport;
+using dataplane::Delta;
+using dataplane::EntryKey;
+using dataplane::EntryKeyHash;
+using dataplane::Family;
+using dataplane::NodeRules;
+using std::chrono::steady_clock;
+
+// Interface names go into rules: only what no tool reads as anything else.
+bool plain_interface_name(const std::string& name) {
+  return name.size() < 15 && std::all_of(name.begin(), name.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '_' || c == '-' || c == '.' || c == ':' || c == '@';
+         });
+}
+
+// The legacy tool's stamp does not see every change, so its tables are read now and then anyway.
+constexpr std::chrono::minutes kBlindAudit{10};
+// Counters of rules are read by running the tool.
+constexpr std::chrono::seconds kCounterAge{30};
+
+class IptablesBackend final : public dataplane::Backend {
+ public:
+  IptablesBackend(BackendParts parts, TableOptions options)
+      : parts_(std::move(parts)), options_(options) {}
+
+  std::string_view name() const override { return "iptables"; }
+  Status start(const NodeRules& rules) override;
+  Result<Ack> apply(const Delta& delta) override;
+  bool disturbed() override;
+  Result<AuditReport> audit() override;
+  std::vector<dataplane::Counter> counters() override;
+  Status remove_all() override;
+
+ private:
+  Status apply_to(FamilyTable& table, const Delta& delta, Ack& ack);
+  void allow_localhost(const NodeRules& rules);
+  void read_invalid_packets();
+
+  BackendParts parts_;
+  const TableOptions options_;
+  std::shared_ptr<const NodeRules> rules_;
+  std::vector<std::unique_ptr<FamilyTable>> tables_;
+  bool complete_ = false;
+  steady_clock::time_point last_audit_;
+  uint64_t invalid_packets_ = 0;
+  steady_clock::time_point counted_;
+};
+
+// Packets to 127.0.0.0/8 leave the node only when the kernel is told to route them; the rule in
+// KUBE-FIREWALL keeps everybody else from making use of that.
+void IptablesBackend::allow_localhost(const NodeRules& rules) {
+  if (!node_ports_on_loopback(Family::kIPv4, rules, options_.fixed)) return;
+  std::ifstream now(parts_.route_localnet);
+  int value = 0;
+  if (now >> value && value == 1) return;
+  std::ofstream change(parts_.route_localnet);
+  change << 1 << std::flush;
+  if (!change) {
+    LOG_WARNING("node ports will not answer on 127.0.0.1: {} cannot be set to 1",
+                parts_.route_localnet);
+  }
+}
+
+Status IptablesBackend::start(const NodeRules& rules) {
+  for (const std::string* name :
+       {&rules.detector.bridge_interface, &rules.detector.interface_name_prefix}) {
+    if (!plain_interface_name(*name)) {
+      return Status::error(StatusCode::kInvalid, "use", "interface name \"" + *name + "\"",
+                           "not a name that a network interface can have");
+    }
+  }
+  LOG_INFO("iptables: the {} variant", to_string(parts_.tool->variant()));
+  allow_localhost(rules);
+  tables_.clear();
+  rules_ = std::make_shared<const NodeRules>(rules);
+  for (const Family family : rules.families) {
+    auto table = std::make_unique<FamilyTable>(family, *parts_.tool, options_);
+    RETURN_IF_ERROR(table->start(rules_));
+    tables_.push_back(std::move(table));
+  }
+  complete_ = false;
+  last_audit_ = steady_clock::now();
+  return {};
+}
+
+Status IptablesBackend::apply_to(FamilyTable& table, const Delta& delta, Ack& ack) {
+  std::vector<FamilyTable::Change> changes;
+  for (const dataplane::EntryPointer& entry : delta.upserted) {
+    if (entry->key.family == table.family()) changes.push_back({&entry->key, entry});
+  }
+  for (const EntryKey& key : delta.removed) {
+    if (key.family == table.family()) changes.push_back({&key, nullptr});
+  }
+  const uint64_t before = table.operations();
+  std::vector<dataplane::Refusal> refused;
+  RETURN_IF_ERROR(table.apply(changes, refused));
+  if (delta.complete) {
+    boost::unordered_flat_set<EntryKey, EntryKeyHash> wanted;
+    for (const dataplane::EntryPointer& entry : delta.upserted) {
+      if (entry->key.family == table.family()) wanted.insert(entry->key);
+    }
+    RETURN_IF_ERROR(table.finish_complete(wanted, refused));
+  }
+  ack.operations += table.operations() - before;
+  ack.refused.insert(ack.refused.end(), refused.begin(), refused.end());
+  return {};
+}
+
+Result<Ack> IptablesBackend::apply(const Delta& delta) {
+  if (delta.node) {
+    allow_localhost(*delta.node);
+    rules_ = delta.node;
+  }
+  Ack ack;
+  ack.generation = delta.generation;
+  for (auto& table : tables_) {
+    if (delta.node) RETURN_IF_ERROR(table->set_node_rules(rules_));
+    RETURN_IF_ERROR(apply_to(*table, delta, ack));
+  }
+  if (delta.complete && !complete_) {
+    complete_ = true;
+    for (const auto& other : parts_.others) {
+      for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+        const Status removed = remove_rules(*other, family, kOwner);
+        if (!removed) LOG_WARNING("rules of an earlier run stay: {}", removed.message());
+      }
+    }
+  }
+  return ack;
+}
+
+bool IptablesBackend::disturbed() {
+  if (parts_.tool->variant() == Variant::kLegacy &&
+      steady_clock::now() - last_audit_ > kBlindAudit) {
+    return true;
+  }
+  return std::any_of(tables_.begin(), tables_.end(),
+                     [](const auto& table) { return table->disturbed(); });
+}
+
+Result<AuditReport> IptablesBackend::audit() {
+  AuditReport report;
+  for (auto& table : tables_) RETURN_IF_ERROR(table->audit(report));
+  last_audit_ = steady_clock::now();
+  return report;
+}
+
+void IptablesBackend::read_invalid_packets() {
+  const steady_clock::time_point now = steady_clock::now();
+  if (counted_ != steady_clock::time_point() && now - counted_ < kCounterAge) return;
+  counted_ = now;
+  uint64_t packets = 0;
+  for (const auto& table : tables_) {
+    const Result<std::string> listing =
+        parts_.tool->list_chain(table->family(), "filter", kForward);
+    if (listing) packets += packets_of(*listing, kInvalidComment);
+  }
+  // The rule is written anew now and then, which sets its counter to zero.
+  invalid_packets_ = std::max(invalid_packets_, packets);
+}
+
+std::vector<dataplane::Counter> IptablesBackend::counters() {
+  if (!options_.fixed.tcp_be_liberal && complete_) read_invalid_packets();
+  double runs = 0;
+  double endpoints = 0;
+  for (const auto& table : tables_) {
+    runs += static_cast<double>(table->runs());
+    endpoints += static_cast<double>(table->endpoint_count());
+  }
+  return {
+      {"iptables_restore_runs_total", "Runs of iptables-restore.", runs, true},
+      {"iptables_endpoints", "Endpoints that the rules lead to.", endpoints, false},
+      {"iptables_invalid_dropped_packets_total",
+       "Answers of pods dropped because connection tracking does not know them.",
+       static_cast<double>(invalid_packets_), true},
+  };
+}
+
+Status IptablesBackend::remove_all() {
+  std::vector<Tool*> tools = {parts_.tool.get()};
+  for (const auto& other : parts_.others) tools.push_back(other.get());
+  for (Tool* tool : tools) {
+    for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+      RETURN_IF_ERROR(remove_rules(*tool, family, kOwner));
+    }
+  }
+  tables_.clear();
+  return {};
+}
+
+}  // namespace
+
+Status probe() {
+  const std::unique_ptr<ProcessRunner> runner = create_process_runner();
+  Variant variant{};
+  ASSIGN_OR_RETURN(variant, detect_variant(*runner));
+  const std::unique_ptr<Tool> tool = create_tool(create_process_runner(), variant);
+  return tool->stamp(Family::kIPv4, "nat").status();
+}
+
+Result<std::unique_ptr<dataplane::Backend>> create_backend(TableOptions options) {
+  const std::unique_ptr<ProcessRunner> runner = create_process_runner();
+  Variant chosen{};
+  ASSIGN_OR_RETURN(chosen, detect_variant(*runner));
+  BackendParts parts;
+  for (const Variant variant : installed_variants(*runner)) {
+    std::unique_ptr<Tool> tool = create_tool(create_process_runner(), variant);
+    if (variant == chosen) {
+      parts.tool = std::move(tool);
+    } else {
+      parts.others.push_back(std::move(tool));
+    }
+  }
+  return create_backend(std::move(parts), options);
+}
+
+std::unique_ptr<dataplane::Backend> create_backend(BackendParts parts, TableOptions options) {
+  return std::make_unique<IptablesBackend>(std::move(parts), options);
+}
+
+}  // namespace fairlead::iptables

@@ -1,0 +1,80 @@
+#include "iptables/cleanup.h"
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "iptables/layout.h"
+#include "iptables/restore_input.h"
+#include "iptables/save_text.h"
+
+namespace fairlead::iptables {
+namespace {
+
+// Plans what goes from one table.
+void plan_removal(Table table, const SavedTable& installed, bool kubelet, RestoreInput& input) {
+  bool firewall_goes = false;
+  if (table == Table::kFilter && !kubelet) {
+    const auto firewall = installed.find(std::string(kFirewall));
+    firewall_goes = firewall != installed.end();
+    if (firewall_goes) {
+      for (const std::string& rule : firewall->second) {
+        firewall_goes &= same_rule(rule, martian_rule());
+      }
+    }
+  }
+  const auto goes = [&](std::string_view chain) {
+    return is_proxy_chain(table, chain) || (firewall_goes && chain == kFirewall);
+  };
+  std::vector<std::string_view> named_by_others;
+  for (const auto& [name, rules] : installed) {
+    if (goes(name)) continue;
+    const bool built_in = name == "PREROUTING" || name == "INPUT" || name == "FORWARD" ||
+                          name == "OUTPUT" || name == "POSTROUTING";
+    for (const std::string& rule : rules) {
+      if (!goes(target_of(rule))) continue;
+      if (built_in) {
+        input.remove(table, name, rule);
+      } else {
+        named_by_others.push_back(target_of(rule));
+      }
+    }
+  }
+  for (const auto& [name, rules] : installed) {
+    if (!goes(name)) continue;
+    bool stays = false;
+    for (const std::string_view other : named_by_others) stays |= other == name;
+    if (stays) {
+      // To mark is all that others use ours for: they go on doing it.
+      if (name != kMarkMasq) input.declare(table, name);
+    } else {
+      input.remove_chain(table, name);
+    }
+  }
+}
+
+}  // namespace
+
+Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner) {
+  std::array<SavedTable, 3> installed;
+  const std::array<Table, 3> tables = {Table::kNat, Table::kFilter, Table::kMangle};
+  for (const Table table : {Table::kMangle, Table::kNat, Table::kFilter}) {
+    SavedTable& into = installed[static_cast<size_t>(table)];
+    std::string text;
+    ASSIGN_OR_RETURN(text, tool.save(family, to_string(table)));
+    ASSIGN_OR_RETURN(into, parse_save(text, to_string(table)));
+    if (table == Table::kMangle && !into.contains(std::string(owner))) return {};
+  }
+  const SavedTable& mangle = installed[static_cast<size_t>(Table::kMangle)];
+  const bool kubelet =
+      mangle.contains("KUBE-KUBELET-CANARY") || mangle.contains("KUBE-IPTABLES-HINT");
+  // The mark of ownership is in mangle, which goes last: a run that fails is made up for later.
+  for (const Table table : tables) {
+    RestoreInput input;
+    plan_removal(table, installed[static_cast<size_t>(table)], kubelet, input);
+    if (!input.empty()) RETURN_IF_ERROR(tool.restore(family, input.text()));
+  }
+  return {};
+}
+
+}  // namespace fairlead::iptables

@@ -1,0 +1,19 @@
+// Removing what a proxy left in iptables, and nothing else.
+//
+// Threads: any.
+#pragma once
+
+#include <string_view>
+
+#include "base/status.h"
+#include "iptables/tool.h"
+
+namespace fairlead::iptables {
+
+// When table mangle has the chain `owner`, removes all of kube-proxy's and Fairlead's chains of
+// this family and the rules of built-in chains that lead to them. Without it the rules are somebody
+// else's, whatever their names. Chains that others' rules lead to are emptied and stay;
+// KUBE-FIREWALL goes when the kubelet has no part in it.
+Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner);
+
+}  // namespace fairlead::iptables

@@ -1,0 +1,56 @@
+// What iptables-restore reads, put together piece by piece.
+//
+// Tables go in one after the other. The order that leaves no gap: rules of filter come before nat
+// changes and go after it, so that an address that loses its endpoints is refused before it is no
+// longer translated, and one that gains them is translated before it is no longer refused.
+//
+// Threads: values.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "iptables/layout.h"
+
+namespace fairlead::iptables {
+
+class RestoreInput {
+ public:
+  // Creates the chain, or empties it.
+  void declare(Table table, std::string_view chain);
+  void append(Table table, std::string_view chain, std::string_view rule);
+  void insert(Table table, std::string_view chain, std::string_view rule);  // at the top
+  void remove(Table table, std::string_view chain, std::string_view rule);
+  void remove_chain(Table table, std::string_view chain);  // its rules go, references must be gone
+  void rewrite(Table table, std::string_view chain, const std::vector<std::string>& rules);
+
+  bool empty() const { return operations_ == 0; }
+  uint64_t operations() const { return operations_; }  // rules and chains written or removed
+  size_t chains() const { return chains_; }            // that were declared
+  size_t removals() const { return removals_; }        // of single rules
+  std::string text() const;
+
+ private:
+  // In this order inside a table: a chain is declared before a rule names it, and removed after.
+  struct Part {
+    std::string declared;
+    std::string rules;
+    std::string gone;
+    bool empty() const { return declared.empty() && rules.empty() && gone.empty(); }
+  };
+  static void write(std::string& text, Table table, const Part& part);
+  Part& come(Table table);
+
+  Part mangle_;
+  Part filter_first_;
+  Part nat_;
+  Part filter_last_;
+  uint64_t operations_ = 0;
+  size_t chains_ = 0;
+  size_t removals_ = 0;
+};
+
+}  // namespace fairlead::iptables
