@@ -1,7 +1,7 @@
 // How Fairlead behaves at scale, measured from outside: the real daemon in a network namespace, a
 // Kubernetes API server in this process, real connections.
 //
-//   scale_bench [--quick] [--runs=3] [--modes=nftables,ebpf]
+//   scale_bench [--quick] [--runs=3] [--modes=nftables,iptables,iptables-legacy,ebpf]
 //               [--only=start|change|load|traffic] [--json=FILE] [--markdown=FILE]
 //
 // Needs root. The figures go to standard output; the exit code does not depend on targets.
@@ -33,7 +33,7 @@ struct Options {
   bool quick = false;
   int runs = 3;
   std::string only;
-  std::vector<std::string> modes = {"nftables", "ebpf"};
+  std::vector<std::string> modes = {"nftables", "iptables", "iptables-legacy", "ebpf"};
   std::string json_path;
   std::string markdown_path;
 };
@@ -54,6 +54,9 @@ const std::map<std::string, Target>& targets() {
       {"nftables:change-p50-10000", {.at_most = 5}},
       {"nftables:change-p99-10000", {.at_most = 20}},
       {"nftables:idle-10000x5", {.at_most = 0.1}},
+      {"iptables-legacy:cold-start-5000x5", {.at_most = 2}},
+      {"iptables:change-p50-5000", {.at_most = 150}},
+      {"iptables-legacy:change-p50-5000", {.at_most = 150}},
       {"ebpf:cold-start-10000x5", {.at_most = 1}},
       {"ebpf:cold-start-100000x5", {.at_most = 8}},
       {"ebpf:resident-10000x5", {.at_most = 60}},
@@ -94,6 +97,8 @@ struct Plan {
   std::vector<Shape> traffic;
   uint32_t ports;
   int rounds;
+  uint32_t change_endpoints = 1;  // of each service, beside the one that changes
+  int change_samples = 400;
 };
 
 Plan plan_for(const Options& options, const std::string& mode) {
@@ -104,6 +109,16 @@ Plan plan_for(const Options& options, const std::string& mode) {
             {{10, 5}, {10000, 5}},
             400,
             9};
+  // The kernel goes through an iptables chain rule by rule, and the tools through all of them.
+  if (mode.starts_with("iptables")) {
+    plan.starts = {{1000, 5}, {5000, 5}};
+    plan.changes = {100, 1000, 5000};
+    plan.change_endpoints = 5;
+    plan.change_samples = 60;
+    plan.load = {5000, 5};
+    plan.traffic = {{10, 5}, {5000, 5}};
+    plan.ports = 100;
+  }
   if (mode == "ebpf") {
     plan.starts.push_back({100000, 5});
     plan.changes.push_back(100000);
@@ -131,13 +146,15 @@ Status measure(const Options& options, const Setup& setup, std::vector<Figure>& 
   if (wanted("change")) {
     for (const uint32_t services : plan.changes) {
       tell(fmt::format("changes and connections at {} services", services));
-      RETURN_IF_ERROR(bench::measure_change(setup, {services, 1}, options.quick ? 20 : 400,
+      RETURN_IF_ERROR(bench::measure_change(setup, {services, plan.change_endpoints},
+                                            options.quick ? 20 : plan.change_samples,
                                             services == plan.changes.front(), figures));
     }
     const uint32_t small = plan.changes.front();
     const uint32_t large = plan.changes.back();
     add_growth(figures, "change-p50-", small, large, "", "one endpoint change, p50");
-    add_growth(figures, "connect-service-", small, large, "x1", "connect() to a ClusterIP");
+    add_growth(figures, "connect-service-", small, large,
+               "x" + std::to_string(plan.change_endpoints), "connect() to a ClusterIP");
     tell(fmt::format("a service with {} ports", plan.ports));
     RETURN_IF_ERROR(bench::measure_ports(setup, {20, 1}, plan.ports, plan.rounds, figures));
   }
@@ -195,7 +212,7 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"start", "change", "load", "traffic"}));
   app.add_option("--modes", options.modes, "Measure these modes, in this order")
       ->delimiter(',')
-      ->check(CLI::IsMember({"nftables", "ebpf"}));
+      ->check(CLI::IsMember({"nftables", "iptables", "iptables-legacy", "ebpf"}));
   app.add_option("--json", options.json_path, "Write all figures to this file");
   app.add_option("--markdown", options.markdown_path, "Write the table to this file");
   CLI11_PARSE(app, argc, argv);

@@ -151,6 +151,12 @@ Status ScaleWorld::build_network() {
       node_->ip("addr add 10.64.0.1/30 dev client\naddr add 10.65.0.1/30 dev pods\n"
                 "addr add 10.66.0.1/30 dev pod\n"
                 "route add 10.0.0.0/10 via 10.65.0.2\n"));
+  if (setup_.mode == "iptables-legacy") {
+    // As a kubelet says which of the two it uses.
+    RETURN_IF_ERROR(node_->run([] {
+      return harness::run_checked({"iptables-legacy", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"});
+    }));
+  }
   ASSIGN_OR_RETURN(echo_, harness::EchoServers::start());
   return echo_->listen(*pods_, "pod", dataplane::Protocol::kTcp, "0.0.0.0", kPodPort);
 }
@@ -196,7 +202,7 @@ std::string ScaleWorld::single_endpoint_slice(uint32_t service, Host pod) const 
 
 std::vector<std::string> ScaleWorld::arguments() const {
   std::vector<std::string> all = {
-      "--proxy-mode=" + setup_.mode,
+      "--proxy-mode=" + setup_.mode.substr(0, setup_.mode.find('-')),
       "--master=" + api_->url(),
       "--hostname-override=node-a",
       "--cluster-cidr=10.0.0.0/9",

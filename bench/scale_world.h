@@ -64,7 +64,7 @@ struct Memory {
 
 // How the daemon runs. The sandbox (for mode ebpf) outlives every world.
 struct Setup {
-  std::string mode;
+  std::string mode;  // of the daemon; "iptables-legacy" is mode iptables with the legacy tool
   const harness::BpfSandbox* sandbox = nullptr;
 };
 
