@@ -21,6 +21,7 @@
 #include "bpf/object.h"
 #include "bpf/pinned_maps.h"
 #include "bpf/pins.h"
+#include "bpf/release.h"
 #include "bpf/stale_sockets.h"
 #include "bpf/sweeper.h"
 #include "bpf/system.h"
@@ -86,6 +87,7 @@ class EbpfBackend final : public dataplane::Backend {
   int wake_fd() const override { return watcher_ ? watcher_->fd() : -1; }
   Result<AuditReport> audit() override;
   std::vector<dataplane::Counter> counters() override;
+  Result<std::chrono::seconds> release() override;
   Status remove_all() override;
 
  private:
@@ -342,6 +344,15 @@ std::vector<dataplane::Counter> EbpfBackend::counters() {
                       static_cast<double>(facts.verified_instructions), false});
   }
   return result;
+}
+
+// Flows that programs translate on the way end with them: those that have just begun get the time
+// to come to their end.
+Result<std::chrono::seconds> EbpfBackend::release() {
+  constexpr std::chrono::seconds kShortFlows{5};
+  bool pinned = false;
+  ASSIGN_OR_RETURN(pinned, release_pins(options_.pin_path));
+  return pinned ? kShortFlows : std::chrono::seconds(0);
 }
 
 Status EbpfBackend::remove_all() {

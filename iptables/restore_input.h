@@ -1,8 +1,7 @@
 // What iptables-restore reads, put together piece by piece.
 //
-// Tables go in one after the other. The order that leaves no gap: rules of filter come before nat
-// changes and go after it, so that an address that loses its endpoints is refused before it is no
-// longer translated, and one that gains them is translated before it is no longer refused.
+// Tables go in one after the other, filter before nat: an address that loses its endpoints is
+// refused before it is no longer translated, and one that is translated does not match in filter.
 //
 // Threads: values.
 #pragma once
@@ -41,13 +40,9 @@ class RestoreInput {
     std::string gone;
     bool empty() const { return declared.empty() && rules.empty() && gone.empty(); }
   };
-  static void write(std::string& text, Table table, const Part& part);
-  Part& come(Table table);
+  Part& part(Table table) { return parts_[static_cast<size_t>(table)]; }
 
-  Part mangle_;
-  Part filter_first_;
-  Part nat_;
-  Part filter_last_;
+  std::array<Part, 3> parts_;  // by Table
   uint64_t operations_ = 0;
   size_t chains_ = 0;
   size_t removals_ = 0;

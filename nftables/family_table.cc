@@ -5,6 +5,7 @@
 #include <limits>
 #include <tuple>
 
+#include "base/log.h"
 #include "nftables/ruleset.h"
 
 namespace fairlead::nftables {
@@ -132,6 +133,18 @@ Status FamilyTable::install_static(dataplane::AuditReport* report) {
 }
 
 Status FamilyTable::remove() {
+  // The checks go first, by themselves. When a table goes, its maps are empty a moment before its
+  // chains are out of the way: a packet between the two would find a cluster IP without this port,
+  // and be refused although another mode serves it.
+  std::string checks;
+  for (const char* chain : {"filter-prerouting", "filter-output"}) {
+    checks += "flush chain " + std::string(nft_family(family_)) + " " + std::string(kTable) + " " +
+              chain + "\n";
+  }
+  // Damaged tables have no such chains, and are removed all the same.
+  if (const Status flushed = text_.run(checks); !flushed) {
+    LOG_V(1, "{}", flushed.message());
+  }
   RETURN_IF_ERROR(text_.run("add table " + std::string(nft_family(family_)) + " " +
                             std::string(kTable) + "\ndelete table " +
                             std::string(nft_family(family_)) + " " + std::string(kTable)));

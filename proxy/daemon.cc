@@ -21,6 +21,7 @@
 #include "proxy/config/file_watch.h"
 #include "proxy/feed.h"
 #include "proxy/mode.h"
+#include "proxy/mode_handover.h"
 #include "proxy/node_state.h"
 #include "proxy/reporter.h"
 #include "proxy/runtime/http_endpoints.h"
@@ -224,33 +225,44 @@ std::unique_ptr<ConntrackReconciler> start_conntrack(
   });
 }
 
-// Backend counters read the kernel: not on the scraping thread, which does not own the backend, and
-// not on every sync. The sync loop's owner lends it for this between rounds.
-class CountingBackend final : public dataplane::Backend {
+// What goes on beside the syncs on the thread that owns the backend. Its counters read the kernel:
+// not on the scraping thread, and not on every sync. And when it has taken over, what other modes
+// left goes.
+class AttendedBackend final : public dataplane::Backend {
  public:
-  CountingBackend(std::unique_ptr<dataplane::Backend> backend, Metrics& metrics)
-      : backend_(std::move(backend)), metrics_(metrics) {}
+  AttendedBackend(std::unique_ptr<dataplane::Backend> backend, ModeHandover handover,
+                  Metrics& metrics)
+      : backend_(std::move(backend)), handover_(std::move(handover)), metrics_(metrics) {}
 
   std::string_view name() const override { return backend_->name(); }
   Status start(const dataplane::NodeRules& rules) override { return backend_->start(rules); }
   Result<dataplane::Ack> apply(const dataplane::Delta& delta) override {
     Result<dataplane::Ack> ack = backend_->apply(delta);
-    if (delta.complete) publish();
+    if (delta.complete && ack.ok()) {
+      taken_over_ = true;
+      attend();
+    }
     return ack;
   }
   bool disturbed() override {
-    publish();  // asked every few seconds
+    attend();  // asked every few seconds
     return backend_->disturbed();
   }
   int wake_fd() const override { return backend_->wake_fd(); }
   Result<dataplane::AuditReport> audit() override { return backend_->audit(); }
   std::vector<dataplane::Counter> counters() override { return backend_->counters(); }
+  Result<std::chrono::seconds> release() override { return backend_->release(); }
   Status remove_all() override { return backend_->remove_all(); }
 
  private:
-  void publish() { metrics_.set_backend_counters(backend_->counters()); }
+  void attend() {
+    if (taken_over_) handover_.remove_other_modes(std::chrono::steady_clock::now());
+    metrics_.set_backend_counters(backend_->counters());
+  }
 
   std::unique_ptr<dataplane::Backend> backend_;
+  ModeHandover handover_;
+  bool taken_over_ = false;
   Metrics& metrics_;
 };
 
@@ -333,7 +345,9 @@ Status run_daemon(const Loaded& loaded) {
           {},
           fmt::format("{}: {}", to_string(choice->mode), choice->reason)});
   Reporter reporter(metrics, health, events);
-  CountingBackend backend(std::move(raw_backend), metrics);
+  std::vector<std::unique_ptr<dataplane::Backend>> other_modes;
+  ASSIGN_OR_RETURN(other_modes, create_all_backends(config, choice->mode));
+  AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(other_modes)), metrics);
   SyncLoop loop({config.min_sync_period, config.sync_period, config.audit_period,
                  std::chrono::seconds(15), families},
                 {&mailbox, &feed->hints(), &backend, &node, addresses.get(), &metrics, &health,

@@ -80,10 +80,11 @@ Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& co
 }
 
 Result<std::vector<std::unique_ptr<dataplane::Backend>>> create_all_backends(
-    const ProxyConfig& config) {
+    const ProxyConfig& config, std::optional<ProxyMode> but) {
   std::vector<std::unique_ptr<dataplane::Backend>> backends;
   for (const ModeRow& row : kModes) {
-    if (!row.probe()) continue;  // a kernel without the feature has nothing of it to remove
+    if (row.mode == but || !row.probe())
+      continue;  // a kernel without the feature has nothing of it to remove
     std::unique_ptr<dataplane::Backend> backend;
     ASSIGN_OR_RETURN(backend, row.create(config));
     backends.push_back(std::move(backend));

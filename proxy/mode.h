@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,9 +28,10 @@ Result<ModeChoice> choose_mode(ProxyMode asked);
 Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& config,
                                                            ProxyMode mode);
 
-// One backend for each mode that this build has, to clean up after any of them.
+// One backend for each mode that this build has and the kernel can do, to clean up after any of
+// them; without that of mode `but`.
 Result<std::vector<std::unique_ptr<dataplane::Backend>>> create_all_backends(
-    const ProxyConfig& config);
+    const ProxyConfig& config, std::optional<ProxyMode> but = std::nullopt);
 
 // The families that the node's kernel can serve: IPv4, and IPv6 unless it is switched off.
 std::vector<dataplane::Family> usable_families();

@@ -118,6 +118,12 @@ Status World::ensure_proxy(const std::string& mode, const std::vector<std::strin
   return start_proxy();
 }
 
+Status World::switch_mode(const std::string& mode) {
+  stop_proxy();
+  mode_ = mode;
+  return start_proxy();
+}
+
 Status World::start_proxy(std::chrono::milliseconds at_most) {
   ASSIGN_OR_RETURN(proxy_,
                    harness::ProxyProcess::start(at("node-a"), arguments(mode_, flags_), log_path_));

@@ -51,6 +51,8 @@ class World {
   // Starts it (again) with the same arguments; the rules in the kernel are whatever they are. When
   // it is not ready in time, that is an error, but it goes on running.
   Status start_proxy(std::chrono::milliseconds at_most = std::chrono::seconds(20));
+  // Stops it and starts it in another mode, over whatever the first one has installed.
+  Status switch_mode(const std::string& mode);
   void stop_proxy();
   Status clean_up();  // runs the binary with --cleanup
 

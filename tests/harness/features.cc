@@ -112,7 +112,7 @@ std::string_view name_of(Feature feature) {
 
 }  // namespace
 
-std::string missing_features(std::initializer_list<Feature> features) {
+std::string missing_features(std::span<const Feature> features) {
   static std::mutex mutex;
   static std::map<Feature, std::string> known;
   const std::lock_guard lock(mutex);

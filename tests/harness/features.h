@@ -4,6 +4,7 @@
 #pragma once
 
 #include <initializer_list>
+#include <span>
 #include <string>
 
 namespace fairlead::harness {
@@ -21,6 +22,9 @@ enum class Feature {
 };
 
 // Empty when all are there, otherwise one line that names what is missing and why.
-std::string missing_features(std::initializer_list<Feature> features);
+std::string missing_features(std::span<const Feature> features);
+inline std::string missing_features(std::initializer_list<Feature> features) {
+  return missing_features(std::span(features.begin(), features.size()));
+}
 
 }  // namespace fairlead::harness

@@ -1,0 +1,44 @@
+// Changing --proxy-mode on a live node: what an earlier run in another mode left is removed, but
+// only when this mode has taken over.
+//
+// Rules outlive the process, so after a change of mode the old mode's rules serve until the new
+// mode's first sync is complete, and beside them for a moment. Connections that were translated by
+// netfilter live on when both modes leave that to connection tracking; docs/modes.md says which do.
+//
+// Threads: one owner (the sync thread).
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "dataplane/backend.h"
+#include "proxy/config/config.h"
+
+namespace fairlead::proxy {
+
+class ModeHandover {
+ public:
+  // `others`: a backend for each mode that may have left something, but the chosen one.
+  explicit ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> others);
+
+  // Call when the chosen mode has completed its first sync, and from then on every few seconds:
+  // what cannot be removed is told once, and tried again later.
+  void remove_other_modes(std::chrono::steady_clock::time_point now);
+  bool done() const { return others_.empty(); }
+
+ private:
+  using Time = std::chrono::steady_clock::time_point;
+  struct Other {
+    std::unique_ptr<dataplane::Backend> backend;
+    bool released = false;
+    bool told = false;  // that something stays for now
+    Time next_step{};
+  };
+  // True when nothing of it is left.
+  static bool step(Other& other, Time now);
+
+  std::vector<Other> others_;
+};
+
+}  // namespace fairlead::proxy

@@ -1,0 +1,119 @@
+// Another --proxy-mode on a live node, with traffic flowing: over every ordered pair of modes.
+#include <filesystem>
+#include <sstream>
+
+#include "tests/e2e/scenario.h"
+
+namespace fairlead::e2e {
+namespace {
+
+// Whether a connection that is open when the mode changes must live on. docs/modes.md gives the
+// reasons: connection tracking carries what netfilter translates, a socket that the eBPF mode has
+// connected to an endpoint needs nobody any more, and what eBPF programs translate on the way ends
+// with them.
+bool carries(const std::string& from, const std::string& to, bool at_socket) {
+  if (from == "ebpf") return at_socket;
+  return to != "ebpf";
+}
+
+class ModeSwitch : public Scenario {
+ protected:
+  struct Open {
+    std::string what;
+    Conversation conversation;
+    bool at_socket;  // of a process on the node under test
+    Answer first = {};
+  };
+
+  std::string run(std::vector<std::string> command) {
+    const Result<harness::CommandResult> result =
+        world().at("node-a").run([&] { return harness::run_command(command); });
+    return result ? result->output : result.status().message();
+  }
+
+  // What `left` would show of itself.
+  std::string remains(const std::string& left) {
+    std::string text;
+    const auto lines_with = [&](const std::vector<std::string>& command, const std::string& sign) {
+      std::istringstream lines(run(command));
+      for (std::string line; std::getline(lines, line);) {
+        if (line.find(sign) != std::string::npos) text += line + "\n";
+      }
+    };
+    if (left == "nftables") lines_with({"nft", "list", "tables"}, "fairlead");
+    if (left == "iptables") {
+      for (const char* save : {"iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save",
+                               "ip6tables-legacy-save"}) {
+        lines_with({save}, "KUBE-");
+        lines_with({save}, "FAIRLEAD");
+      }
+    }
+    if (left == "ebpf") {
+      std::error_code none;
+      for (const auto& pin : std::filesystem::directory_iterator("/sys/fs/bpf", none)) {
+        // The kernel's own end in ".debug".
+        if (pin.path().extension() != ".debug") text += pin.path().string() + "\n";
+      }
+      lines_with({"bpftool", "net", "show"}, "fl_");
+    }
+    return text;
+  }
+
+  void switches_to(const std::string& next) {
+    SCOPED_TRACE(mode() + " to " + next);
+    auto web = service().endpoints({"a1", "b1"}).node_port();
+    auto tcp = service("tcp").endpoints({"a1", "b1"}).protocols({Protocol::kTcp}).node_port();
+    web.write();
+    tcp.apply();
+    ASSERT_EQ(remains(next), "");
+    std::vector<Open> open;
+    const Target cluster_ip = tcp.at_cluster_ip(family()).front();
+    open.push_back({"pod to a cluster IP", Conversation(question(pod(), cluster_ip)), true});
+    open.push_back({"node to a cluster IP", Conversation(question(node(), cluster_ip)), true});
+    open.push_back({"outside to a node port",
+                    Conversation(question(outside(), tcp.at_node_port(family()).front())), false});
+    for (Open& each : open) each.first = each.conversation.exchange();
+
+    std::vector<Question> questions;
+    for (const Place& from : everywhere()) {
+      for (const Target& to : web.at_cluster_ip(family())) questions.push_back(question(from, to));
+    }
+    for (const Target& to : web.at_node_port(family())) {
+      questions.push_back(question(outside(), to));
+    }
+    Traffic traffic(questions);
+    const Status switched = world().switch_mode(next);
+    ASSERT_TRUE(switched.ok()) << switched.message();
+    settle();
+    EXPECT_TRUE(harness::eventually([&] { return remains(mode()).empty(); }))
+        << "left by mode " << mode() << ":\n"
+        << remains(mode());
+    const Traffic::Report report = traffic.stop();
+    EXPECT_GT(report.asked, 50U);
+    EXPECT_EQ(report.failed, 0U) << "of " << report.asked << ", first: " << report.first_failure;
+    for (Open& each : open) {
+      if (!carries(mode(), next, each.at_socket)) continue;
+      const Answer last = each.conversation.exchange();
+      EXPECT_EQ(last.endpoint, each.first.endpoint) << each.what << ": " << last.to_string();
+      EXPECT_EQ(last.source_port, each.first.source_port) << each.what;
+      EXPECT_EQ(each.conversation.reconnections(), 0) << each.what;
+    }
+    // And it is the new mode that follows changes.
+    web.endpoints({"a2"}).apply();
+    reaches(everywhere(), web.at_cluster_ip(family()), {"a2"});
+    world().cluster().clear();
+  }
+};
+FAIRLEAD_SCENARIOS(ModeSwitch);
+
+TEST_P(ModeSwitch, TrafficGoesOnAndNothingStaysBehind) {
+  for (const Mode& next : modes()) {
+    if (next.name == mode() || !harness::missing_features(next.needs).empty()) continue;
+    const Status running = world().ensure_proxy(mode(), flags());
+    ASSERT_TRUE(running.ok()) << running.message();
+    switches_to(next.name);
+  }
+}
+
+}  // namespace
+}  // namespace fairlead::e2e
