@@ -57,6 +57,7 @@ class IptablesBackend final : public dataplane::Backend {
   std::shared_ptr<const NodeRules> rules_;
   std::vector<std::unique_ptr<FamilyTable>> tables_;
   bool complete_ = false;
+  bool disturbed_ = false;  // somebody changed the tables before our last run
   steady_clock::time_point last_audit_;
   uint64_t invalid_packets_ = 0;
   steady_clock::time_point counted_;
@@ -94,6 +95,8 @@ Status IptablesBackend::start(const NodeRules& rules) {
     RETURN_IF_ERROR(table->start(rules_));
     tables_.push_back(std::move(table));
   }
+  for (auto& table : tables_) table->note_stamps();
+  disturbed_ = false;
   complete_ = false;
   last_audit_ = steady_clock::now();
   return {};
@@ -127,12 +130,16 @@ Result<Ack> IptablesBackend::apply(const Delta& delta) {
     allow_localhost(*delta.node);
     rules_ = delta.node;
   }
+  // What others did before this delta is remembered: afterwards only our own runs are behind us.
+  // One family's run counts as a change in the other one's eyes.
+  disturbed_ = disturbed();
   Ack ack;
   ack.generation = delta.generation;
   for (auto& table : tables_) {
     if (delta.node) RETURN_IF_ERROR(table->set_node_rules(rules_));
     RETURN_IF_ERROR(apply_to(*table, delta, ack));
   }
+  for (auto& table : tables_) table->note_stamps();
   if (delta.complete && !complete_) {
     complete_ = true;
     for (const auto& other : parts_.others) {
@@ -150,13 +157,15 @@ bool IptablesBackend::disturbed() {
       steady_clock::now() - last_audit_ > kBlindAudit) {
     return true;
   }
-  return std::any_of(tables_.begin(), tables_.end(),
-                     [](const auto& table) { return table->disturbed(); });
+  return disturbed_ || std::any_of(tables_.begin(), tables_.end(),
+                                   [](const auto& table) { return table->disturbed(); });
 }
 
 Result<AuditReport> IptablesBackend::audit() {
   AuditReport report;
   for (auto& table : tables_) RETURN_IF_ERROR(table->audit(report));
+  for (auto& table : tables_) table->note_stamps();
+  disturbed_ = false;
   last_audit_ = steady_clock::now();
   return report;
 }

@@ -72,6 +72,8 @@ class FamilyTable {
   Status audit(dataplane::AuditReport& report);
   // Somebody changed a table since our last run.
   bool disturbed() const;
+  // From here on: for when the other family's runs are over, which the nft variant counts too.
+  void note_stamps();
 
   dataplane::Family family() const { return family_; }
   size_t endpoint_count() const { return endpoints_; }
@@ -104,7 +106,6 @@ class FamilyTable {
 
   Result<Tables> read() const;
   Status run(const RestoreInput& input);
-  void note_stamps();
   Result<Rendered> render(const Record& record) const;
   Style style() const;
 
