@@ -13,7 +13,8 @@ using namespace std::chrono_literals;  // NOLINT: literals only
 constexpr std::chrono::seconds kPatience{180};
 // After the first sync the daemon still trims its heap and opens its watches.
 constexpr std::chrono::seconds kSettling{3};
-// Between changes: longer than the daemon rests after one, so that each is a lone change.
+// Between changes: longer than the daemon rests after one, so that each is a lone change. It rests
+// as long as a change takes.
 constexpr std::chrono::milliseconds kBetweenChanges{10};
 constexpr std::chrono::seconds kChangePatience{30};
 constexpr int kConnectionRounds = 15;
@@ -34,15 +35,17 @@ Result<std::vector<double>> change_times(ScaleWorld& world, int samples) {
   return world.on_client([&]() -> Result<std::vector<double>> {
     std::vector<double> times;
     // The first few changes warm caches up.
+    double last = 0;
     for (int i = -10; i < samples; ++i) {
       const size_t now = static_cast<size_t>(i + 11) % 2;
-      std::this_thread::sleep_for(kBetweenChanges);
+      std::this_thread::sleep_for(kBetweenChanges + std::chrono::duration<double>(last));
       const Clock::time_point begin = Clock::now();
       RETURN_IF_ERROR(world.api().put(slices[now]));
       while (who_answers(service_ip(service), kServicePort, 100ms) != pods[now]) {
         if (Clock::now() - begin > kChangePatience) return gave_up("a change of endpoints");
       }
-      if (i >= 0) times.push_back(seconds_since(begin));
+      last = seconds_since(begin);
+      if (i >= 0) times.push_back(last);
     }
     return times;
   });

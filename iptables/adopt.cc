@@ -34,9 +34,9 @@ std::vector<std::string> before_tail(std::vector<std::string> rules,
 
 Result<FamilyTable::Tables> FamilyTable::read() const {
   Tables result;
+  std::string text;
+  ASSIGN_OR_RETURN(text, tool_.save(family_, ""));
   for (const Table table : kTables) {
-    std::string text;
-    ASSIGN_OR_RETURN(text, tool_.save(family_, to_string(table)));
     ASSIGN_OR_RETURN(result[table], parse_save(text, to_string(table)));
   }
   return result;

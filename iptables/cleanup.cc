@@ -56,14 +56,15 @@ void plan_removal(Table table, const SavedTable& installed, bool kubelet, Restor
 }  // namespace
 
 Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner) {
+  bool owned = false;
+  ASSIGN_OR_RETURN(owned, tool.has_chain(family, "mangle", owner));
+  if (!owned) return {};
   std::array<SavedTable, 3> installed;
   const std::array<Table, 3> tables = {Table::kNat, Table::kFilter, Table::kMangle};
-  for (const Table table : {Table::kMangle, Table::kNat, Table::kFilter}) {
-    SavedTable& into = installed[static_cast<size_t>(table)];
-    std::string text;
-    ASSIGN_OR_RETURN(text, tool.save(family, to_string(table)));
-    ASSIGN_OR_RETURN(into, parse_save(text, to_string(table)));
-    if (table == Table::kMangle && !into.contains(std::string(owner))) return {};
+  std::string text;
+  ASSIGN_OR_RETURN(text, tool.save(family, ""));
+  for (const Table table : tables) {
+    ASSIGN_OR_RETURN(installed[static_cast<size_t>(table)], parse_save(text, to_string(table)));
   }
   const SavedTable& mangle = installed[static_cast<size_t>(Table::kMangle)];
   const bool kubelet =

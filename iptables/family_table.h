@@ -41,7 +41,7 @@ struct TableOptions {
   // every change, so that a change costs what the table is large.
   size_t fold_limit = 10000;
   // Chains in one run of the nft tool, whose time grows with their square.
-  size_t nft_chains_per_run = 1000;
+  size_t nft_chains_per_run = 500;
   // Rules to be deleted from one chain, beyond which it is rewritten instead.
   size_t deletion_limit = 50;
 };

@@ -73,8 +73,20 @@ class CommandTool final : public Tool {
   Variant variant() const override { return variant_; }
 
   Result<std::string> save(Family family, std::string_view table) override {
-    if (variant_ == Variant::kLegacy && !legacy_table_exists(family, table)) return std::string();
+    // Without a table's name, the legacy tool prints those that exist.
+    if (table.empty()) return run(family, "-save", {}, {}, "read rules by");
+    if (!may_ask(family, table)) return std::string();
     return run(family, "-save", {"-t", std::string(table)}, {}, "read rules by");
+  }
+  Result<bool> has_chain(Family family, std::string_view table, std::string_view chain) override {
+    if (!may_ask(family, table)) return false;
+    const Status listed =
+        run(family, "", {"-w", kLockSeconds, "-t", std::string(table), "-S", std::string(chain)},
+            {}, "look for a chain by")
+            .status();
+    if (listed) return true;
+    if (listed.code() == StatusCode::kInvalid) return false;
+    return listed;
   }
   Status restore(Family family, std::string_view input) override {
     return run(family, "-restore", {"-w", kLockSeconds, "--noflush", "--counters"}, input,
@@ -92,6 +104,10 @@ class CommandTool final : public Tool {
   }
 
  private:
+  bool may_ask(Family family, std::string_view table) const {
+    return variant_ != Variant::kLegacy || legacy_table_exists(family, table);
+  }
+
   Result<std::string> run(Family family, std::string_view suffix,
                           std::vector<std::string> arguments, std::string_view input,
                           std::string_view operation) {
@@ -122,8 +138,13 @@ std::string saved(ProcessRunner& runner, Variant variant, Family family, std::st
   return output_of(runner, {program(variant, family, "-save"), "-t", std::string(table)});
 }
 
-bool has_chain(std::string_view text, std::string_view chain) {
-  return text.find("\n:" + std::string(chain) + " ") != std::string_view::npos;
+bool in_mangle(ProcessRunner& runner, Variant variant, std::string_view chain) {
+  return std::any_of(kFamilies.begin(), kFamilies.end(), [&](Family family) {
+    if (variant == Variant::kLegacy && !legacy_table_exists(family, "mangle")) return false;
+    return !output_of(runner, {program(variant, family, ""), "-w", kLockSeconds, "-t", "mangle",
+                               "-S", std::string(chain)})
+                .empty();
+  });
 }
 
 size_t count_rules(std::string_view text) {
@@ -159,18 +180,9 @@ Result<Variant> detect_variant(ProcessRunner& runner) {
   }
   if (installed.size() == 1) return installed[0];
 
-  // The hints are empty chains in table mangle, which holds little else.
-  std::array<std::string, 2> mangle;
-  for (size_t i = 0; i < mangle.size(); ++i) {
-    for (const Family family : kFamilies)
-      mangle[i] += saved(runner, installed[i], family, "mangle");
-  }
-  for (const auto& hints : {std::vector<const char*>{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY"},
-                            std::vector<const char*>{"KUBE-PROXY-CANARY"}}) {
-    for (size_t i = 0; i < mangle.size(); ++i) {
-      for (const char* hint : hints) {
-        if (has_chain(mangle[i], hint)) return installed[i];
-      }
+  for (const char* hint : {"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY", "KUBE-PROXY-CANARY"}) {
+    for (const Variant variant : installed) {
+      if (in_mangle(runner, variant, hint)) return variant;
     }
   }
   std::array<size_t, 2> rules{};

@@ -28,8 +28,9 @@ class Tool {
 
   virtual Variant variant() const = 0;
 
-  // One table ("nat") as iptables-save writes it, without counters. A table that does not exist yet
-  // is empty text or one with empty chains.
+  // One table ("nat"), or all for an empty name, as iptables-save writes it, without counters. A
+  // table that does not exist yet is no text or one with empty chains. The nft variant reads all
+  // tables whatever it prints: ask once.
   virtual Result<std::string> save(dataplane::Family family, std::string_view table) = 0;
 
   // iptables-restore --noflush --counters: chains that `input` declares (":KUBE-SVC-X - [0:0]") are
@@ -39,6 +40,9 @@ class Tool {
   // kUnavailable: somebody holds the lock, or the kernel was busy; later it may work. kInvalid: the
   // tool or the kernel refused the input; the detail is what the tool said.
   virtual Status restore(dataplane::Family family, std::string_view input) = 0;
+
+  virtual Result<bool> has_chain(dataplane::Family family, std::string_view table,
+                                 std::string_view chain) = 0;
 
   // The rules of one chain with their counters: "-A CHAIN ... -c PACKETS BYTES ...".
   virtual Result<std::string> list_chain(dataplane::Family family, std::string_view table,

@@ -93,7 +93,8 @@ class ModeSwitch : public Scenario {
     // Packets of a connection that begins in the very moment when eBPF programs come or go may be
     // translated one way only.
     const bool programs = mode() == "ebpf" || next == "ebpf";
-    EXPECT_LE(report.failed, programs ? report.asked / 200 : 0U) << "of " << report.asked << ", first: " << report.first_failure;
+    EXPECT_LE(report.failed, programs ? report.asked / 200 : 0U)
+        << "of " << report.asked << ", first: " << report.first_failure;
     for (Open& each : open) {
       if (!carries(mode(), next, each.at_socket)) continue;
       const Answer last = each.conversation.exchange();

@@ -46,6 +46,9 @@ class FaultyTool final : public Tool {
     }
     return real_->restore(family, input);
   }
+  Result<bool> has_chain(Family family, std::string_view table, std::string_view chain) override {
+    return real_->has_chain(family, table, chain);
+  }
   Result<std::string> list_chain(Family family, std::string_view table,
                                  std::string_view chain) override {
     return real_->list_chain(family, table, chain);

@@ -27,16 +27,17 @@ void detects(Answers answers, Variant expected) {
 }
 
 TEST(Variant, ByTheHintOfTheKubelet) {
-  detects({{"iptables-nft-save -t mangle", says("*mangle\n:KUBE-IPTABLES-HINT - [0:0]\nCOMMIT\n")},
+  detects({{"iptables-nft -w 5 -t mangle -S KUBE-IPTABLES-HINT", says("-N KUBE-IPTABLES-HINT\n")},
            {"iptables --version", says("iptables v1.8.9 (legacy)")}},
           Variant::kNft);
-  detects({{"ip6tables-nft-save -t mangle", says("*mangle\n:KUBE-KUBELET-CANARY - [0:0]\n")},
-           {"iptables --version", says("iptables v1.8.9 (legacy)")}},
-          Variant::kNft);
+  detects(
+      {{"ip6tables-nft -w 5 -t mangle -S KUBE-KUBELET-CANARY", says("-N KUBE-KUBELET-CANARY\n")},
+       {"iptables --version", says("iptables v1.8.9 (legacy)")}},
+      Variant::kNft);
 }
 
 TEST(Variant, ByWhatAnEarlierProxyLeft) {
-  detects({{"iptables-nft-save -t mangle", says("*mangle\n:KUBE-PROXY-CANARY - [0:0]\n")},
+  detects({{"iptables-nft -w 5 -t mangle -S KUBE-PROXY-CANARY", says("-N KUBE-PROXY-CANARY\n")},
            {"iptables --version", says("iptables v1.8.9 (legacy)")}},
           Variant::kNft);
 }
