@@ -63,10 +63,9 @@ Status KernelDevice::link_request(uint16_t type, uint16_t flags, unsigned up, co
     ifinfomsg head{};
     head.ifi_index = static_cast<int>(index_);
     head.ifi_flags = head.ifi_change = up;
-    if (made &&
-        (nlmsg_put(made.get(), NL_AUTO_PORT, 0, type, 0, flags) == nullptr ||
-         nlmsg_append(made.get(), &head, sizeof head, NLMSG_ALIGNTO) != 0 ||
-         !attributes(made.get()))) {
+    if (made && (nlmsg_put(made.get(), NL_AUTO_PORT, 0, type, 0, flags) == nullptr ||
+                 nlmsg_append(made.get(), &head, sizeof head, NLMSG_ALIGNTO) != 0 ||
+                 !attributes(made.get()))) {
       made.reset();
     }
     return made;
@@ -82,8 +81,8 @@ Status KernelDevice::link_request(uint16_t type, uint16_t flags, unsigned up, co
 
 Status KernelDevice::create() {
   if (find() == 0) {
-    RETURN_IF_ERROR(link_request(
-        RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, "create", [](nl_msg* message) {
+    RETURN_IF_ERROR(
+        link_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, "create", [](nl_msg* message) {
           if (nla_put_string(message, IFLA_IFNAME, kDeviceName) != 0) return false;
           nlattr* const info = nla_nest_start(message, IFLA_LINKINFO);
           if (info == nullptr || nla_put_string(message, IFLA_INFO_KIND, "dummy") != 0) {
@@ -97,19 +96,18 @@ Status KernelDevice::create() {
                            "created, but not there");
     }
     // No link-local address of its own. Where IPv6 is off there is nothing to say.
-    const Status no_link_local =
-        link_request(RTM_NEWLINK, 0, 0, "configure", [](nl_msg* message) {
-          nlattr* const families = nla_nest_start(message, IFLA_AF_SPEC);
-          if (families == nullptr) return false;
-          nlattr* const v6 = nla_nest_start(message, AF_INET6);
-          if (v6 == nullptr ||
-              nla_put_u8(message, IFLA_INET6_ADDR_GEN_MODE, kNoGeneratedAddresses) != 0) {
-            return false;
-          }
-          nla_nest_end(message, v6);
-          nla_nest_end(message, families);
-          return true;
-        });
+    const Status no_link_local = link_request(RTM_NEWLINK, 0, 0, "configure", [](nl_msg* message) {
+      nlattr* const families = nla_nest_start(message, IFLA_AF_SPEC);
+      if (families == nullptr) return false;
+      nlattr* const v6 = nla_nest_start(message, AF_INET6);
+      if (v6 == nullptr ||
+          nla_put_u8(message, IFLA_INET6_ADDR_GEN_MODE, kNoGeneratedAddresses) != 0) {
+        return false;
+      }
+      nla_nest_end(message, v6);
+      nla_nest_end(message, families);
+      return true;
+    });
     static_cast<void>(no_link_local);
   }
   // Up, or IPv6 addresses stay tentative.
@@ -175,10 +173,9 @@ Result<std::vector<Failure>> KernelDevice::change(std::span<const Address> remov
                                                   std::span<const Address> added) {
   std::vector<std::pair<size_t, int>> refused;
   ASSIGN_OR_RETURN(refused, socket_.transact(removed.size() + added.size(), [&](size_t index) {
-    return index < removed.size()
-               ? address_message(RTM_DELADDR, 0, removed[index])
-               : address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE,
-                                 added[index - removed.size()]);
+    return index < removed.size() ? address_message(RTM_DELADDR, 0, removed[index])
+                                  : address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE,
+                                                    added[index - removed.size()]);
   }));
   std::vector<Failure> failures;
   for (const auto& [index, error] : refused) {
@@ -228,9 +225,7 @@ class ProcSettings final : public KernelSettings {
     if (file) return {};
     return Status::from_errno(errno, "write " + std::string(value) + " to", path);
   }
-  std::string kernel_release() override {
-    return get("kernel/osrelease").value_or("");
-  }
+  std::string kernel_release() override { return get("kernel/osrelease").value_or(""); }
 };
 
 }  // namespace

@@ -19,12 +19,12 @@ namespace fairlead::ipvs {
 inline constexpr const char* kDeviceName = "kube-ipvs0";
 
 enum class SetId : uint8_t {
-  kLoopBack,         // endpoints that may be here, with themselves as source: hairpins
-  kClusterIp,        // cluster IPs and their ports
-  kMasqueradeAll,    // those of them whose clients are all masqueraded
-  kExternalIp,       // external IPs of policy Cluster
-  kExternalIpLocal,  // and of policy Local
-  kLoadBalancer,     // load-balancer addresses, all
+  kLoopBack,                // endpoints that may be here, with themselves as source: hairpins
+  kClusterIp,               // cluster IPs and their ports
+  kMasqueradeAll,           // those of them whose clients are all masqueraded
+  kExternalIp,              // external IPs of policy Cluster
+  kExternalIpLocal,         // and of policy Local
+  kLoadBalancer,            // load-balancer addresses, all
   kLoadBalancerLocal,       // of policy Local
   kLoadBalancerFirewall,    // with source ranges
   kLoadBalancerSourceIp,    // themselves as admitted source

@@ -164,8 +164,7 @@ bool put_operation(nl_msg* message, const Operation& operation) {
       operation.kind == Kind::kAddServer || operation.kind == Kind::kChangeServer;
   if (with_settings && !put_settings(message, operation.server, operation.settings)) return false;
   nla_nest_end(message, nest);
-  return operation.kind < Kind::kAddDestination ||
-         put_destination(message, operation.destination);
+  return operation.kind < Kind::kAddDestination || put_destination(message, operation.destination);
 }
 
 std::optional<ListedServer> read_server(ByteView attributes) {

@@ -46,8 +46,9 @@ class KernelSets final : public Sets {
       return true;
     }();
     static_cast<void>(loaded);
-    session_.reset(ipset_session_init(&KernelSets::collect, this));
+    open();
   }
+  void open() { session_.reset(ipset_session_init(&KernelSets::collect, this)); }
   bool valid() const { return session_ != nullptr; }
 
   Result<std::optional<SetHeader>> header(const SetSpec& spec) override;
@@ -77,7 +78,7 @@ class KernelSets final : public Sets {
   Status list(const std::string& name, ipset_output_mode mode, bool header_only);
   Status change(enum ipset_cmd command, const SetSpec& spec, std::span<const SetElement> elements);
   void set_element(const SetSpec& spec, const SetElement& element);
-  // The error that the session reports, which it then forgets.
+  // The error that the session reports. The session is a new one afterwards.
   Status failure(const char* operation, const std::string& set);
 
   std::unique_ptr<Session, Fini> session_;
@@ -99,8 +100,9 @@ int KernelSets::collect(Session*, void* self, const char* format, ...) {
 Status KernelSets::failure(const char* operation, const std::string& set) {
   const char* const said = ipset_session_report_msg(session_.get());
   std::string reason = said != nullptr ? said : "";
-  ipset_session_report_reset(session_.get());
-  ipset_data_reset(ipset_session_data(session_.get()));
+  // Part of the kernel's answer may still be in the socket, and what was asked in the session: the
+  // next command would stumble over both.
+  open();
   std::replace(reason.begin(), reason.end(), '\n', ' ');
   while (!reason.empty() && reason.back() == ' ') reason.pop_back();
   StatusCode code = StatusCode::kInternal;

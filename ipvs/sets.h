@@ -50,7 +50,7 @@ std::optional<SetElement> parse_set_line(std::string_view line, const SetSpec& s
 
 struct SetHeader {
   uint32_t elements = 0;
-  uint32_t room = 0;  // how many fit; for a bitmap, all that can be named
+  uint32_t room = 0;         // how many fit; for a bitmap, all that can be named
   bool as_described = true;  // type, family and extensions are those of the spec
 };
 

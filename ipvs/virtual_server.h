@@ -38,12 +38,12 @@ struct ServerKeyHash {
 
 // IP_VS_SVC_F_*, of linux/ip_vs.h.
 inline constexpr uint32_t kPersistent = 0x1;
-inline constexpr uint32_t kHashFallback = 0x8;     // sh, mh: another one when the chosen has weight 0
+inline constexpr uint32_t kHashFallback = 0x8;  // sh, mh: another one when the chosen has weight 0
 inline constexpr uint32_t kHashSourcePort = 0x10;  // sh, mh: the source port is hashed, too
 
 struct ServerSettings {
-  std::string scheduler = "rr";  // at most 15 characters, as IP_VS_SCHEDNAME_MAXLEN has it
-  uint32_t flags = 0;            // of the three above
+  std::string scheduler = "rr";      // at most 15 characters, as IP_VS_SCHEDNAME_MAXLEN has it
+  uint32_t flags = 0;                // of the three above
   uint32_t persistence_seconds = 0;  // counts with kPersistent
 
   friend bool operator==(const ServerSettings&, const ServerSettings&) = default;

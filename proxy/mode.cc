@@ -7,8 +7,10 @@
 
 #include "bpf/backend.h"
 #include "iptables/backend.h"
+#include "ipvs/backend.h"
 #include "nftables/backend.h"
 #include "proxy/ebpf_options.h"
+#include "proxy/ipvs_options.h"
 
 namespace fairlead::proxy {
 namespace {
@@ -20,7 +22,7 @@ struct ModeRow {
 };
 
 // What this build has, best first: "auto" takes the first whose probe is ok.
-constexpr std::array<ModeRow, 3> kModes = {{
+constexpr std::array<ModeRow, 4> kModes = {{
     {ProxyMode::kEbpf, bpf::probe,
      [](const ProxyConfig& config) { return bpf::create_backend(ebpf_options(config)); }},
     {ProxyMode::kNftables, nftables::probe,
@@ -36,6 +38,8 @@ constexpr std::array<ModeRow, 3> kModes = {{
        options.fixed.tcp_be_liberal = config.conntrack.tcp_be_liberal;
        return iptables::create_backend(options);
      }},
+    {ProxyMode::kIpvs, ipvs::probe,
+     [](const ProxyConfig& config) { return ipvs::create_backend(ipvs_options(config)); }},
 }};
 
 std::string built_modes() {

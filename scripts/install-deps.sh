@@ -7,10 +7,11 @@ packages="
   ca-certificates git make g++ cmake ninja-build pkg-config ccache mold python3
   clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev
-  libnftables-dev libnghttp2-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev
+  libipset-dev libnftables-dev libnghttp2-dev libnl-3-dev libnl-genl-3-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev
   prometheus-cpp-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
   librocksdb-dev libgrpc++-dev libprotobuf-dev protobuf-compiler etcd-server
   libbpf-dev bpftool qemu-system-x86 busybox-static
+  user-mode-linux kmod ipset ipvsadm
   nftables iptables iproute2 ethtool procps curl
 "
 

@@ -18,6 +18,10 @@ namespace {
 using dataplane::Address;
 using dataplane::Prefix;
 
+// Virtual addresses are on it, which are none of the node's: the IPVS mode's device, here and in
+// kube-proxy.
+constexpr std::string_view kVirtualDevice = "kube-ipvs0";
+
 class Watcher final : public AddressWatcher {
  public:
   explicit Watcher(netlink::Socket notifications) : notifications_(std::move(notifications)) {}
@@ -59,6 +63,8 @@ void Watcher::take(const netlink::Message& message) {
     case RTM_NEWADDR:
     case RTM_DELADDR:
       if (const auto held = parse_address_message(message.payload)) {
+        const auto link = links_.find(held->interface_index);
+        if (link != links_.end() && link->second.name == kVirtualDevice) break;
         const Key key{held->interface_index, held->address, held->prefix_length};
         if (message.type == RTM_NEWADDR && held->usable) {
           held_.insert(key);
@@ -111,6 +117,7 @@ bool Watcher::publish() {
   std::vector<InterfaceAddress> next;
   for (const auto& [index, address, length] : held_) {
     const auto link = links_.find(index);
+    if (link != links_.end() && link->second.name == kVirtualDevice) continue;
     next.push_back({address, length, index, link == links_.end() ? "" : link->second.name,
                     link != links_.end() && link->second.loopback});
   }

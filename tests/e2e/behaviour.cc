@@ -11,6 +11,7 @@ bool has(std::string_view mode, Behaviour behaviour) {
       {"ebpf", Behaviour::kPodSocketsAreNeverMasqueraded},
       {"ebpf", Behaviour::kStaleUdpSocketsAreAborted},
       {"ebpf", Behaviour::kTerminatingEndpointsLoseUdpFlows},
+      {"ipvs", Behaviour::kTerminatingEndpointsLoseUdpFlows},
   };
   return std::find(std::begin(kRows), std::end(kRows), std::pair(mode, behaviour)) !=
          std::end(kRows);

@@ -34,6 +34,7 @@ const std::vector<Mode>& modes() {
       {"ebpf",
        {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kBpf,
         Feature::kCgroup2}},
+      {"ipvs", {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kIPv6, Feature::kIpvs}},
   };
   return all;
 }
@@ -175,6 +176,7 @@ std::string World::diagnosis() {
                      " --mount=/proc/" + std::to_string(::getpid()) + "/ns/mnt\n";
   text += mode_ == "ebpf"       ? ebpf_state()
           : mode_ == "iptables" ? iptables_state()
+          : mode_ == "ipvs"     ? ipvs_state()
                                 : nftables_state();
   if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
   return text;
@@ -200,6 +202,17 @@ std::string World::iptables_state() {
       return harness::run_command({save, "-c"});
     });
     if (rules) text += "--- " + std::string(save) + "\n" + rules->output.substr(0, 12000);
+  }
+  return text;
+}
+
+std::string World::ipvs_state() {
+  std::string text;
+  for (const char* tool : {"ipvsadm -L -n", "ip -brief address", "ipset save",
+                           "iptables-save", "ip6tables-save"}) {
+    const Result<harness::CommandResult> said =
+        at("node-a").run([tool] { return harness::run_command({"sh", "-c", tool}); });
+    if (said) text += "--- " + std::string(tool) + "\n" + said->output.substr(0, 8000);
   }
   return text;
 }

@@ -72,6 +72,7 @@ class World {
   std::string nftables_state();
   std::string iptables_state();
   std::string ebpf_state();
+  std::string ipvs_state();
 
   std::string log_path_;
   std::unique_ptr<harness::BpfSandbox> sandbox_;  // outlives every child and thread

@@ -80,6 +80,10 @@ std::string try_feature(Feature feature) {
       return try_socket(AF_INET, SOCK_STREAM, IPPROTO_SCTP);
     case Feature::kBpf:
       return BpfSandbox::why_no_bpf();
+    case Feature::kIpvs:
+      return in_scratch_namespace([](Namespace& scratch) {
+        return scratch.run([] { return run_checked({"ipvsadm", "-L", "-n"}); });
+      });
     case Feature::kCgroup2:
       return BpfSandbox::why_no_cgroup();
   }
@@ -104,6 +108,8 @@ std::string_view name_of(Feature feature) {
       return "SCTP sockets";
     case Feature::kBpf:
       return "eBPF";
+    case Feature::kIpvs:
+      return "IPVS";
     case Feature::kCgroup2:
       return "cgroup v2";
   }

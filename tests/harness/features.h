@@ -18,6 +18,7 @@ enum class Feature {
   kIptables,  // the programs, in whichever variant
   kSctp,      // SCTP sockets
   kBpf,       // programs in the kernel
+  kIpvs,      // virtual servers, IP sets, iptables
   kCgroup2,   // cgroups of threads, which programs at sockets are attached to
 };
 

@@ -1,0 +1,247 @@
+#include "ipvs/backend.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "ipvs/plane.h"
+
+namespace fairlead::ipvs {
+namespace {
+
+using dataplane::Ack;
+using dataplane::AuditReport;
+using dataplane::Delta;
+using dataplane::EntryKey;
+using dataplane::Family;
+using dataplane::NodeRules;
+using std::chrono::steady_clock;
+
+// Whether a kernel of that release is older than major.minor; one that does not say is not.
+bool older_than(std::string_view release, int major, int minor) {
+  int numbers[2] = {major, minor};
+  const char* at = release.data();
+  const char* const end = at + release.size();
+  for (int& number : numbers) {
+    const auto [rest, error] = std::from_chars(at, end, number);
+    if (error != std::errc()) return false;
+    at = rest == end ? rest : rest + 1;
+  }
+  return std::pair(numbers[0], numbers[1]) < std::pair(major, minor);
+}
+
+class IpvsBackend final : public dataplane::Backend {
+ public:
+  IpvsBackend(OwnedSeams seams, Options options)
+      : seams_(std::move(seams)), options_(std::move(options)) {}
+
+  std::string_view name() const override { return "ipvs"; }
+  Status start(const NodeRules& rules) override;
+  Result<Ack> apply(const Delta& delta) override;
+  bool disturbed() override;
+  int wake_fd() const override { return seams_.device->fd(); }
+  Result<AuditReport> audit() override;
+  std::vector<dataplane::Counter> counters() override;
+  Status remove_all() override;
+
+ private:
+  Seams seams() {
+    return {*seams_.servers, *seams_.sets, *seams_.device, *seams_.settings, *seams_.iptables};
+  }
+  Status write_settings(AuditReport* report);
+  Status reap_when_due();
+  bool audit_may_run() const;
+
+  OwnedSeams seams_;
+  const Options options_;
+  std::vector<std::unique_ptr<Plane>> planes_;  // refer to options_
+  bool disturbed_ = false;
+  steady_clock::time_point next_reap_{};
+  steady_clock::time_point next_audit_{};  // of those that come without being asked for
+};
+
+Status IpvsBackend::write_settings(AuditReport* report) {
+  struct Setting {
+    const char* key;
+    const char* value;
+    bool wanted = true;
+  };
+  const std::string release = seams_.settings->kernel_release();
+  // Until Linux 5.9, packets of a new connection that looked like an old one waited for a second.
+  const bool no_reuse = older_than(release, 5, 9) && !older_than(release, 4, 1);
+  const Setting settings[] = {
+      {"net/ipv4/vs/conntrack", "1"},                  // masquerading needs it
+      {"net/ipv4/vs/expire_nodest_conn", "1"},         // flows leave an endpoint that is gone
+      {"net/ipv4/vs/expire_quiescent_template", "1"},  // so do clients with affinity
+      {"net/ipv4/vs/conn_reuse_mode", "0", no_reuse},
+      {"net/ipv4/ip_forward", "1"},
+      {"net/ipv4/conf/all/arp_ignore", "1", options_.strict_arp},
+      {"net/ipv4/conf/all/arp_announce", "2", options_.strict_arp},
+  };
+  for (const Setting& setting : settings) {
+    if (!setting.wanted) continue;
+    const auto now = seams_.settings->get(setting.key);
+    if (report != nullptr) ++report->checked;
+    if (now == setting.value) continue;
+    RETURN_IF_ERROR(seams_.settings->set(setting.key, setting.value));
+    if (report != nullptr) ++report->repaired;
+  }
+  if (options_.timeouts.any()) return seams_.servers->set_timeouts(options_.timeouts);
+  return {};
+}
+
+Status IpvsBackend::start(const NodeRules& rules) {
+  planes_.clear();
+  RETURN_IF_ERROR(write_settings(nullptr));
+  RETURN_IF_ERROR(seams_.device->create());
+  for (const Family family : rules.families) {
+    auto plane = std::make_unique<Plane>(family, seams(), options_);
+    RETURN_IF_ERROR(plane->start(rules));
+    planes_.push_back(std::move(plane));
+  }
+  next_reap_ = steady_clock::now() + options_.reap_period;
+  return {};
+}
+
+Result<Ack> IpvsBackend::apply(const Delta& delta) {
+  Ack ack;
+  ack.generation = delta.generation;
+  for (const auto& plane : planes_) {
+    const uint64_t before = plane->operations();
+    if (delta.node) RETURN_IF_ERROR(plane->set_node_rules(*delta.node, ack.refused));
+    std::vector<Plane::Change> changes;
+    for (const EntryKey& key : delta.removed) {
+      if (key.family == plane->family()) changes.push_back({&key, nullptr});
+    }
+    for (const dataplane::EntryPointer& entry : delta.upserted) {
+      if (entry->key.family == plane->family()) changes.push_back({&entry->key, entry});
+    }
+    std::vector<dataplane::Refusal> refused;
+    RETURN_IF_ERROR(plane->apply(changes, delta.complete, refused));
+    // A refusal may mean that the kernel is not as we thought: look, and try those once more.
+    if (!refused.empty() && plane->astray()) {
+      std::erase_if(changes, [&](const Plane::Change& change) {
+        return std::none_of(refused.begin(), refused.end(),
+                            [&](const auto& refusal) { return refusal.key == *change.key; });
+      });
+      refused.clear();
+      RETURN_IF_ERROR(plane->apply(changes, false, refused));
+    }
+    ack.refused.insert(ack.refused.end(), std::make_move_iterator(refused.begin()),
+                       std::make_move_iterator(refused.end()));
+    ack.operations += plane->operations() - before;
+  }
+  RETURN_IF_ERROR(reap_when_due());
+  return ack;
+}
+
+Status IpvsBackend::reap_when_due() {
+  if (steady_clock::now() < next_reap_) return {};
+  for (const auto& plane : planes_) RETURN_IF_ERROR(plane->reap());
+  next_reap_ = steady_clock::now() + options_.reap_period;
+  return {};
+}
+
+bool IpvsBackend::audit_may_run() const {
+  return steady_clock::now() >= next_audit_;
+}
+
+// IPVS tells nobody what is done to it, so its part is looked at from time to time; of addresses
+// and rules the kernel says at once that they changed.
+bool IpvsBackend::disturbed() {
+  Result<VirtualDevice::News> news = seams_.device->news();
+  if (!news || news->lost || news->device_gone) disturbed_ = true;
+  if (news) {
+    for (const auto& event : news->events) {
+      for (const auto& plane : planes_) disturbed_ |= plane->is_news(event);
+    }
+  }
+  if (const Status reaped = reap_when_due(); !reaped) disturbed_ = true;
+  for (const auto& plane : planes_) disturbed_ |= plane->astray() || plane->rules_touched();
+  return disturbed_ || audit_may_run();
+}
+
+Result<AuditReport> IpvsBackend::audit() {
+  const auto begin = steady_clock::now();
+  AuditReport report;
+  std::vector<dataplane::Refusal> refused;
+  RETURN_IF_ERROR(write_settings(&report));
+  bool exists = false;
+  ASSIGN_OR_RETURN(exists, seams_.device->exists());
+  if (!exists) {
+    RETURN_IF_ERROR(seams_.device->create());
+    ++report.repaired;
+  }
+  for (const auto& plane : planes_) RETURN_IF_ERROR(plane->audit(report, refused));
+  // Entries that could not follow the node's addresses: the caller has to give them again.
+  report.needs_complete = !refused.empty();
+  disturbed_ = false;
+  const auto end = steady_clock::now();
+  const auto rest = std::chrono::duration_cast<std::chrono::nanoseconds>(
+      std::chrono::duration<double>(end - begin) / options_.audit_share);
+  next_audit_ = end + std::max(rest, options_.audit_rest);
+  return report;
+}
+
+std::vector<dataplane::Counter> IpvsBackend::counters() {
+  double servers = 0, destinations = 0, draining = 0, elements = 0, grown = 0, addresses = 0;
+  for (const auto& plane : planes_) {
+    servers += static_cast<double>(plane->servers().size());
+    destinations += static_cast<double>(plane->servers().destinations());
+    draining += static_cast<double>(plane->servers().draining());
+    elements += static_cast<double>(plane->sets().size());
+    grown += static_cast<double>(plane->sets().grown());
+    addresses += static_cast<double>(plane->addresses());
+  }
+  return {
+      {"ipvs_virtual_servers", "Virtual servers that are ours.", servers, false},
+      {"ipvs_destinations", "Their destinations, those left to end included.", destinations, false},
+      {"ipvs_draining_destinations",
+       "Destinations of weight 0, which wait for the end of their connections.", draining, false},
+      {"ipvs_addresses", "Virtual addresses on device kube-ipvs0.", addresses, false},
+      {"ipvs_set_elements", "Elements in the IP sets.", elements, false},
+      {"ipvs_sets_grown_total", "Times that an IP set was replaced by a larger one.", grown, true},
+  };
+}
+
+Status IpvsBackend::remove_all() {
+  planes_.clear();
+  for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+    RETURN_IF_ERROR(Plane(family, seams(), options_).remove());
+  }
+  return seams_.device->remove();
+}
+
+}  // namespace
+
+Status probe() {
+  const Result<std::unique_ptr<VirtualServers>> servers = open_virtual_servers();
+  if (!servers) return servers.status();
+  const Result<std::unique_ptr<Sets>> sets = open_sets();
+  if (!sets) return sets.status();
+  const std::unique_ptr<iptables::ProcessRunner> runner = iptables::create_process_runner();
+  const Result<iptables::Variant> variant = iptables::detect_variant(*runner);
+  return variant.status();
+}
+
+Result<std::unique_ptr<dataplane::Backend>> create_backend(Options options) {
+  OwnedSeams seams;
+  ASSIGN_OR_RETURN(seams.servers, open_virtual_servers());
+  ASSIGN_OR_RETURN(seams.sets, open_sets());
+  ASSIGN_OR_RETURN(seams.device, open_virtual_device());
+  seams.settings = open_kernel_settings();
+  std::unique_ptr<iptables::ProcessRunner> runner = iptables::create_process_runner();
+  iptables::Variant variant{};
+  ASSIGN_OR_RETURN(variant, iptables::detect_variant(*runner));
+  seams.iptables = iptables::create_tool(std::move(runner), variant);
+  return create_backend(std::move(seams), std::move(options));
+}
+
+std::unique_ptr<dataplane::Backend> create_backend(OwnedSeams seams, Options options) {
+  return std::make_unique<IpvsBackend>(std::move(seams), std::move(options));
+}
+
+}  // namespace fairlead::ipvs

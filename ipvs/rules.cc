@@ -1,0 +1,353 @@
+#include "ipvs/rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "ipvs/layout.h"
+
+namespace fairlead::ipvs {
+namespace {
+
+using dataplane::Family;
+using dataplane::NodeRules;
+using dataplane::Prefix;
+
+constexpr const char* kNotPods = "FAIRLEAD-NOT-PODS";
+constexpr const char* kNew = "-m conntrack --ctstate NEW ";
+
+std::string comment(std::string_view text) {
+  return fmt::format("-m comment --comment \"{}\" ", text);
+}
+
+// Writes the rules of one family.
+class Writer {
+ public:
+  Writer(Family family, const NodeRules& rules)
+      : family_(family), rules_(rules), marks_(rules.masquerade_mark) {}
+
+  TableRules nat() const;
+  TableRules mangle() const;
+  TableRules filter() const;
+
+ private:
+  std::string in_set(SetId set, const char* what) const {
+    return fmt::format("-m set --match-set {} {} ", describe(set, family_).name, what);
+  }
+  bool is_v4() const { return family_ == Family::kIPv4; }
+  // What tells a packet from a pod; any of them.
+  std::vector<std::string> pod_matches() const;
+  Chain postrouting() const;
+  Chain services(bool& needs_not_pods) const;
+  Chain source_ranges(const char* name) const;
+  std::vector<std::string> no_local_drop() const;
+  std::vector<std::string> refusals() const;
+  std::vector<std::string> unallocated_drops() const;
+
+  Family family_;
+  const NodeRules& rules_;
+  MarkSpace marks_;
+};
+
+std::vector<std::string> Writer::pod_matches() const {
+  std::vector<std::string> matches;
+  for (const Prefix& prefix : rules_.detector.pod_prefixes) {
+    if (prefix.family() == family_) matches.push_back("-s " + prefix.to_string());
+  }
+  if (!rules_.detector.bridge_interface.empty()) {
+    matches.push_back("-i " + rules_.detector.bridge_interface);
+  }
+  if (!rules_.detector.interface_name_prefix.empty()) {
+    matches.push_back("-i " + rules_.detector.interface_name_prefix + "+");
+  }
+  return matches;
+}
+
+Chain Writer::services(bool& needs_not_pods) const {
+  Chain chain{"KUBE-SERVICES", {}};
+  chain.rules.push_back(comment("load-balancer addresses") +
+                        in_set(SetId::kLoadBalancer, "dst,dst") + "-j KUBE-LOAD-BALANCER");
+  chain.rules.push_back(comment("cluster IPs under --masquerade-all") +
+                        in_set(SetId::kMasqueradeAll, "dst,dst") + "-j KUBE-MARK-MASQ");
+  const std::vector<std::string> pods = pod_matches();
+  needs_not_pods = pods.size() > 1;
+  if (pods.size() == 1) {
+    chain.rules.push_back("! " + pods[0] + " " + comment("cluster IPs, asked by others than pods") +
+                          in_set(SetId::kClusterIp, "dst,dst") + "-j KUBE-MARK-MASQ");
+  } else if (needs_not_pods) {
+    chain.rules.push_back(comment("cluster IPs, asked by others than pods") +
+                          in_set(SetId::kClusterIp, "dst,dst") + "-j " + kNotPods);
+  }
+  chain.rules.push_back(comment("external IPs") + in_set(SetId::kExternalIp, "dst,dst") +
+                        "-j KUBE-MARK-MASQ");
+  chain.rules.push_back("-m addrtype --dst-type LOCAL -j KUBE-NODE-PORT");
+  return chain;
+}
+
+Chain Writer::postrouting() const {
+  const uint32_t bit = rules_.masquerade_mark;
+  return {"KUBE-POSTROUTING",
+          {comment("endpoints that reach themselves") + in_set(SetId::kLoopBack, "dst,dst,src") +
+               "-j MASQUERADE",
+           // A process of the node that asks a virtual address has that address as its own: no
+           // answer to it would find the way back.
+           comment("from the node itself through IPVS") +
+               "-m ipvs --ipvs -m addrtype --src-type LOCAL -j MASQUERADE --random-fully",
+           fmt::format("-m mark ! --mark {0:#x}/{0:#x} -j RETURN", bit),
+           fmt::format("-j MARK --set-xmark {:#x}/0x0", bit),
+           comment("what needs it") + "-j MASQUERADE --random-fully"}};
+}
+
+TableRules Writer::nat() const {
+  TableRules table{"nat", {}, {}};
+  bool needs_not_pods = false;
+  table.chains.push_back(services(needs_not_pods));
+  if (needs_not_pods) {
+    Chain chain{kNotPods, {}};
+    for (const std::string& match : pod_matches()) chain.rules.push_back(match + " -j RETURN");
+    chain.rules.push_back("-j KUBE-MARK-MASQ");
+    table.chains.push_back(std::move(chain));
+  }
+  table.chains.push_back({"KUBE-LOAD-BALANCER",
+                          {comment("policy Local keeps the client's address") +
+                               in_set(SetId::kLoadBalancerLocal, "dst,dst") + "-j RETURN",
+                           "-j KUBE-MARK-MASQ"}});
+  Chain node_ports{"KUBE-NODE-PORT", {}};
+  struct Row {
+    const char* protocol;
+    SetId local;
+    SetId all;
+    const char* what;
+  };
+  for (const Row& row : {Row{"tcp", SetId::kNodePortLocalTcp, SetId::kNodePortTcp, "dst"},
+                         Row{"udp", SetId::kNodePortLocalUdp, SetId::kNodePortUdp, "dst"},
+                         Row{"sctp", SetId::kNodePortLocalSctp, SetId::kNodePortSctp, "dst,dst"}}) {
+    node_ports.rules.push_back(
+        fmt::format("-p {} {}-j RETURN", row.protocol, in_set(row.local, row.what)));
+    node_ports.rules.push_back(
+        fmt::format("-p {} {}-j KUBE-MARK-MASQ", row.protocol, in_set(row.all, row.what)));
+  }
+  table.chains.push_back(std::move(node_ports));
+  table.chains.push_back(
+      {"KUBE-MARK-MASQ",
+       {fmt::format("-j MARK --set-xmark {0:#x}/{0:#x}", rules_.masquerade_mark)}});
+  table.chains.push_back(postrouting());
+  const std::string portals = comment("kubernetes service portals") + "-j KUBE-SERVICES";
+  table.jumps = {{"PREROUTING", portals, "KUBE-SERVICES"},
+                 {"OUTPUT", portals, "KUBE-SERVICES"},
+                 {"POSTROUTING", comment("kubernetes postrouting rules") + "-j KUBE-POSTROUTING",
+                  "KUBE-POSTROUTING"}};
+  return table;
+}
+
+Chain Writer::source_ranges(const char* name) const {
+  return {name,
+          {in_set(SetId::kLoadBalancerSourceCidr, "dst,dst,src") + "-j RETURN",
+           in_set(SetId::kLoadBalancerSourceIp, "dst,dst,src") + "-j RETURN", "-j DROP"}};
+}
+
+TableRules Writer::mangle() const {
+  const std::string set = describe(SetId::kMarks, family_).name;
+  const std::string mark = fmt::format("-j SET --map-set {} dst,dst --map-mark", set);
+  TableRules table{"mangle", {}, {}};
+  Chain input{"FAIRLEAD-INPUT", {}};
+  for (const std::string& match : pod_matches()) input.rules.push_back(match + " " + mark);
+  table.chains.push_back(std::move(input));
+  // What the node itself sends meets IPVS before it meets table filter.
+  table.chains.push_back(
+      {"FAIRLEAD-OUTPUT",
+       {kNew + in_set(SetId::kLoadBalancerFirewall, "dst,dst") + "-j FAIRLEAD-SOURCE-RANGES",
+        mark}});
+  table.chains.push_back(source_ranges("FAIRLEAD-SOURCE-RANGES"));
+  table.jumps = {{"INPUT", "-j FAIRLEAD-INPUT", "FAIRLEAD-INPUT"},
+                 {"OUTPUT", "-j FAIRLEAD-OUTPUT", "FAIRLEAD-OUTPUT"}};
+  return table;
+}
+
+std::vector<std::string> Writer::no_local_drop() const {
+  return {comment("policy Local, no endpoint here") + kNew + in_set(SetId::kNoLocal, "dst,dst") +
+          fmt::format("-m mark ! --mark {:#x}/{:#x} -j DROP", marks_.value(), marks_.mask())};
+}
+
+std::vector<std::string> Writer::refusals() const {
+  const std::string ours = in_set(SetId::kAddresses, "dst");
+  return {"-p tcp " + std::string(kNew) + ours + "-j REJECT --reject-with tcp-reset",
+          kNew + ours + "-j REJECT --reject-with " +
+              (is_v4() ? "icmp-port-unreachable" : "icmp6-port-unreachable")};
+}
+
+std::vector<std::string> Writer::unallocated_drops() const {
+  std::vector<std::string> drops;
+  for (const Prefix& prefix : rules_.service_prefixes) {
+    if (prefix.family() != family_) continue;
+    drops.push_back("-d " + prefix.to_string() + " " + comment("no service has the address") +
+                    kNew + "-j DROP");
+  }
+  return drops;
+}
+
+TableRules Writer::filter() const {
+  TableRules table{"filter", {}, {}};
+  const auto append = [](Chain& chain, const std::vector<std::string>& rules) {
+    chain.rules.insert(chain.rules.end(), rules.begin(), rules.end());
+  };
+  table.chains.push_back({"KUBE-PROXY-FIREWALL",
+                          {kNew + in_set(SetId::kLoadBalancerFirewall, "dst,dst") +
+                           "-j KUBE-SOURCE-RANGES-FIREWALL"}});
+  table.chains.push_back(source_ranges("KUBE-SOURCE-RANGES-FIREWALL"));
+
+  Chain input{"KUBE-IPVS-FILTER", no_local_drop()};
+  for (const SetId served :
+       {SetId::kLoadBalancer, SetId::kClusterIp, SetId::kExternalIp, SetId::kExternalIpLocal}) {
+    input.rules.push_back(in_set(served, "dst,dst") + "-j RETURN");
+  }
+  append(input, refusals());
+  table.chains.push_back(std::move(input));
+
+  Chain output{"KUBE-IPVS-OUT-FILTER", no_local_drop()};
+  append(output, refusals());
+  append(output, unallocated_drops());
+  table.chains.push_back(std::move(output));
+
+  const uint32_t bit = rules_.masquerade_mark;
+  Chain forward{"KUBE-FORWARD", unallocated_drops()};
+  append(forward, {comment("kubernetes forwarding rules") +
+                       fmt::format("-m mark --mark {0:#x}/{0:#x} -j ACCEPT", bit),
+                   comment("kubernetes forwarding conntrack rule") +
+                       "-m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"});
+  table.chains.push_back(std::move(forward));
+
+  const std::string firewall = comment("kube-proxy firewall rules") + "-j KUBE-PROXY-FIREWALL";
+  const std::string access = comment("kubernetes ipvs access filter");
+  table.jumps = {
+      {"INPUT", firewall, "KUBE-PROXY-FIREWALL"},
+      {"INPUT", access + "-j KUBE-IPVS-FILTER", "KUBE-IPVS-FILTER"},
+      {"FORWARD", firewall, "KUBE-PROXY-FIREWALL"},
+      {"FORWARD", comment("kubernetes forwarding rules") + "-j KUBE-FORWARD", "KUBE-FORWARD"},
+      {"OUTPUT", access + "-j KUBE-IPVS-OUT-FILTER", "KUBE-IPVS-OUT-FILTER"}};
+  return table;
+}
+
+template <typename Each>
+void for_each_line(std::string_view text, Each each) {
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    each(text.substr(0, end));
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+}
+
+// "-A CHAIN rest": the two parts; empty when the line is no rule.
+std::pair<std::string_view, std::string_view> rule_parts(std::string_view line) {
+  if (!line.starts_with("-A ")) return {};
+  line.remove_prefix(3);
+  const size_t end = line.find(' ');
+  if (end == std::string_view::npos) return {line, {}};
+  return {line.substr(0, end), line.substr(end + 1)};
+}
+
+// The chain that a rule leads to, as its last words say: "-j X", "-g X". Empty when they do not.
+std::string_view target_of(std::string_view rule) {
+  for (const std::string_view word : {" -j ", " -g "}) {
+    const size_t at = (" " + std::string(rule)).rfind(word);
+    if (at == std::string::npos) continue;
+    const std::string_view rest = rule.substr(at + word.size() - 1);
+    return rest.substr(0, rest.find(' '));
+  }
+  return {};
+}
+
+bool is_ours(const TableRules& wanted, std::string_view chain) {
+  return std::any_of(wanted.chains.begin(), wanted.chains.end(),
+                     [chain](const Chain& each) { return each.name == chain; });
+}
+
+bool is_kernels(std::string_view chain) {
+  return chain == "PREROUTING" || chain == "INPUT" || chain == "FORWARD" || chain == "OUTPUT" ||
+         chain == "POSTROUTING";
+}
+
+// Chains that the iptables mode has by the same name in the same table.
+bool is_shared(std::string_view chain) {
+  return chain == "KUBE-SERVICES" || chain == "KUBE-MARK-MASQ" || chain == "KUBE-POSTROUTING" ||
+         chain == "KUBE-FORWARD" || chain == "KUBE-PROXY-FIREWALL";
+}
+
+// The lines that take our jumps out of the kernel's chains.
+std::string jump_removals(const TableRules& wanted, std::string_view saved) {
+  std::string text;
+  for_each_line(saved, [&](std::string_view line) {
+    const auto [chain, rule] = rule_parts(line);
+    if (!is_kernels(chain) || !is_ours(wanted, target_of(rule))) return;
+    text += fmt::format("-D {} {}\n", chain, rule);
+  });
+  return text;
+}
+
+}  // namespace
+
+std::vector<TableRules> wanted_rules(Family family, const NodeRules& rules) {
+  const Writer writer(family, rules);
+  return {writer.mangle(), writer.nat(), writer.filter()};
+}
+
+std::string our_part(const TableRules& wanted, std::string_view saved) {
+  std::string part;
+  for_each_line(saved, [&](std::string_view line) {
+    const auto [chain, rule] = rule_parts(line);
+    if (chain.empty()) return;
+    if (is_ours(wanted, chain) || (is_kernels(chain) && is_ours(wanted, target_of(rule)))) {
+      part += line;
+      part += '\n';
+    }
+  });
+  return part;
+}
+
+std::string install_text(const TableRules& wanted, std::string_view saved) {
+  std::string text = "*" + wanted.table + "\n";
+  for (const Chain& chain : wanted.chains) text += ":" + chain.name + " - [0:0]\n";
+  text += jump_removals(wanted, saved);
+  for (const Chain& chain : wanted.chains) {
+    for (const std::string& rule : chain.rules) text += "-A " + chain.name + " " + rule + "\n";
+  }
+  for (auto jump = wanted.jumps.rbegin(); jump != wanted.jumps.rend(); ++jump) {
+    text += "-I " + jump->from + " 1 " + jump->rule + "\n";
+  }
+  return text + "COMMIT\n";
+}
+
+std::string removal_text(const TableRules& wanted, std::string_view saved) {
+  // The iptables mode's chains of the same names look nothing up in sets.
+  const auto uses_sets = [&](std::string_view chain) {
+    bool uses = false;
+    for_each_line(saved, [&](std::string_view line) {
+      const auto [name, rule] = rule_parts(line);
+      uses |= name == chain && rule.find("--match-set ") != std::string_view::npos;
+    });
+    return uses;
+  };
+  const bool shared_are_ours =
+      uses_sets(wanted.table == "nat" ? "KUBE-SERVICES" : "KUBE-PROXY-FIREWALL");
+  TableRules removed{wanted.table, {}, {}};
+  for (const Chain& chain : wanted.chains) {
+    const bool exists = saved.find("\n:" + chain.name + " ") != std::string_view::npos;
+    if (exists && (shared_are_ours || !is_shared(chain.name))) removed.chains.push_back(chain);
+  }
+  if (removed.chains.empty()) return "";
+  std::string text = "*" + wanted.table + "\n";
+  for (const Chain& chain : removed.chains) text += ":" + chain.name + " - [0:0]\n";
+  text += jump_removals(removed, saved);
+  for (const Chain& chain : removed.chains) {
+    bool referred_to = false;
+    for_each_line(saved, [&](std::string_view line) {
+      const auto [from, rule] = rule_parts(line);
+      referred_to |= !from.empty() && !is_kernels(from) && !is_ours(removed, from) &&
+                     target_of(rule) == chain.name;
+    });
+    if (!referred_to) text += "-X " + chain.name + "\n";
+  }
+  return text + "COMMIT\n";
+}
+
+}  // namespace fairlead::ipvs

@@ -1,0 +1,56 @@
+// The few iptables rules beside IPVS: who is masqueraded, who is let in, what is refused or
+// dropped. They look addresses up in the sets and never change with a service.
+//
+// Chains have kube-proxy's names where kube-proxy has the chain; the others begin with FAIRLEAD.
+// docs/ipvs.md walks a packet through them.
+//
+// Threads: pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/forwarding.h"
+
+namespace fairlead::ipvs {
+
+struct Chain {
+  std::string name;
+  std::vector<std::string> rules;  // without "-A NAME"
+
+  friend bool operator==(const Chain&, const Chain&) = default;
+};
+
+// A rule in one of the kernel's own chains that leads into one of ours.
+struct Jump {
+  std::string from;  // "PREROUTING"
+  std::string rule;  // "-m comment ... -j KUBE-SERVICES"
+  std::string to;    // "KUBE-SERVICES"
+
+  friend bool operator==(const Jump&, const Jump&) = default;
+};
+
+struct TableRules {
+  std::string table;
+  std::vector<Chain> chains;
+  std::vector<Jump> jumps;  // in the order in which they stand, before all other rules
+
+  friend bool operator==(const TableRules&, const TableRules&) = default;
+};
+
+std::vector<TableRules> wanted_rules(dataplane::Family family, const dataplane::NodeRules& rules);
+
+// What belongs to `wanted`'s chains in iptables-save's text of the table: their rules, and the
+// kernel's chains' rules that lead into them. Equal texts: nobody touched them.
+std::string our_part(const TableRules& wanted, std::string_view saved);
+
+// For iptables-restore --noflush: makes the table's chains exactly as wanted, in one step, whatever
+// `saved` says of them; everything else stays.
+std::string install_text(const TableRules& wanted, std::string_view saved);
+
+// Removes them: chains that others still lead into are emptied only. Chains whose names are also
+// those of the iptables mode stay when their rules are that mode's. Empty: nothing to remove.
+std::string removal_text(const TableRules& wanted, std::string_view saved);
+
+}  // namespace fairlead::ipvs
