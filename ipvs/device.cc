@@ -6,7 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <fstream>
+#include <thread>
 #include <utility>
 
 #include "ipvs/host.h"
@@ -45,6 +48,7 @@ class KernelDevice final : public VirtualDevice {
 
  private:
   uint32_t find() { return index_ = ::if_nametoindex(kDeviceName); }
+  void await_usable(const Address& address);
   MessagePointer address_message(uint16_t type, uint16_t flags, const Address& address) const;
   // `up`: device flags (IFF_*) to set.
   Status link_request(uint16_t type, uint16_t flags, unsigned up, const char* operation,
@@ -162,11 +166,31 @@ MessagePointer KernelDevice::address_message(uint16_t type, uint16_t flags,
     // At once, and never the source of what the node sends elsewhere: a deprecated address is
     // chosen only when there is no other (RFC 6724, rule 3).
     const ifa_cacheinfo lifetimes{0, ~0U, 0, 0};
-    fits = nla_put_u32(made.get(), IFA_FLAGS, IFA_F_NODAD) == 0 &&
+    fits = nla_put_u32(made.get(), IFA_FLAGS, IFA_F_NODAD | IFA_F_NOPREFIXROUTE) == 0 &&
            nla_put(made.get(), IFA_CACHEINFO, sizeof lifetimes, &lifetimes) == 0;
   }
   if (!fits) made.reset();
   return made;
+}
+
+// Linux gives an IPv6 address its route in a work queue of its own, in order, after it has said
+// that the address is there; until then packets to it go astray.
+void KernelDevice::await_usable(const Address& address) {
+  constexpr auto kPause = std::chrono::microseconds(200);
+  constexpr auto kPatience = std::chrono::seconds(2);
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
+  while (std::chrono::steady_clock::now() < give_up) {
+    bool tentative = false;
+    const Status asked =
+        socket_.get(address_message(RTM_GETADDR, 0, address), [&](const nlmsghdr& header) {
+          ifaddrmsg head;
+          if (nlmsg_datalen(&header) < static_cast<int>(sizeof head)) return;
+          std::memcpy(&head, nlmsg_data(&header), sizeof head);
+          tentative = header.nlmsg_type == RTM_NEWADDR && (head.ifa_flags & IFA_F_TENTATIVE) != 0;
+        });
+    if (!asked || !tentative) return;
+    std::this_thread::sleep_for(kPause);
+  }
 }
 
 Result<std::vector<Failure>> KernelDevice::change(std::span<const Address> removed,
@@ -177,6 +201,7 @@ Result<std::vector<Failure>> KernelDevice::change(std::span<const Address> remov
                                   : address_message(RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE,
                                                     added[index - removed.size()]);
   }));
+  if (!added.empty() && !added.back().is_v4()) await_usable(added.back());
   std::vector<Failure> failures;
   for (const auto& [index, error] : refused) {
     const bool removing = index < removed.size();

@@ -146,13 +146,13 @@ Result<std::vector<std::pair<size_t, int>>> NetlinkSocket::transact(size_t count
   return failures;
 }
 
-Status NetlinkSocket::dump(MessagePointer request,
-                           const std::function<void(const nlmsghdr&)>& each) {
+Status NetlinkSocket::ask(MessagePointer request, uint16_t flags,
+                          const std::function<void(const nlmsghdr&)>& each) {
   if (!request) return Status::from_errno(ENOMEM, "write a message for", what_);
   nlmsghdr* const header = nlmsg_hdr(request.get());
   header->nlmsg_seq = ++sequence_;
   header->nlmsg_pid = nl_socket_get_local_port(get());
-  header->nlmsg_flags |= NLM_F_REQUEST | NLM_F_DUMP;
+  header->nlmsg_flags |= NLM_F_REQUEST | flags;
   if (const int sent = nl_sendto(get(), header, header->nlmsg_len); sent < 0) {
     return failure(sent, "send to");
   }

@@ -38,8 +38,14 @@ class NetlinkSocket {
   using Build = std::function<MessagePointer(size_t index)>;
   Result<std::vector<std::pair<size_t, int>>> transact(size_t count, const Build& build);
 
-  // Sends a dump request and calls `each` for every answer.
-  Status dump(MessagePointer request, const std::function<void(const nlmsghdr&)>& each);
+  // Sends a request and calls `each` for every answer: a dump of everything, or what `get` asks of
+  // one thing.
+  Status dump(MessagePointer request, const std::function<void(const nlmsghdr&)>& each) {
+    return ask(std::move(request), NLM_F_DUMP, each);
+  }
+  Status get(MessagePointer request, const std::function<void(const nlmsghdr&)>& each) {
+    return ask(std::move(request), NLM_F_ACK, each);
+  }
 
   // What waits in a subscribed socket, without blocking. True: messages were lost.
   Result<bool> poll(const std::function<void(const nlmsghdr&)>& each);
@@ -54,6 +60,8 @@ class NetlinkSocket {
   // Sends what is in `bytes`, whose messages are numbered from `first` on, and reads the answers.
   Status send_batch(const std::vector<uint8_t>& bytes, uint32_t first_sequence, size_t first,
                     size_t count, std::vector<std::pair<size_t, int>>& failures);
+  Status ask(MessagePointer request, uint16_t flags,
+             const std::function<void(const nlmsghdr&)>& each);
   // One datagram; empty: there is none (`wait` false).
   Result<std::vector<uint8_t>> receive(bool wait);
 

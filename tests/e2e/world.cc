@@ -209,7 +209,7 @@ std::string World::iptables_state() {
 std::string World::ipvs_state() {
   std::string text;
   for (const char* tool : {"ipvsadm -L -n", "ip -brief address", "ipset save",
-                           "iptables-save", "ip6tables-save"}) {
+                           "iptables-save -c", "ip6tables-save -c"}) {
     const Result<harness::CommandResult> said =
         at("node-a").run([tool] { return harness::run_command({"sh", "-c", tool}); });
     if (said) text += "--- " + std::string(tool) + "\n" + said->output.substr(0, 8000);
