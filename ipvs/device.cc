@@ -49,6 +49,7 @@ class KernelDevice final : public VirtualDevice {
  private:
   uint32_t find() { return index_ = ::if_nametoindex(kDeviceName); }
   void await_usable(const Address& address);
+  MessagePointer route_question(const Address& address) const;
   MessagePointer address_message(uint16_t type, uint16_t flags, const Address& address) const;
   // `up`: device flags (IFF_*) to set.
   Status link_request(uint16_t type, uint16_t flags, unsigned up, const char* operation,
@@ -173,6 +174,20 @@ MessagePointer KernelDevice::address_message(uint16_t type, uint16_t flags,
   return made;
 }
 
+MessagePointer KernelDevice::route_question(const Address& address) const {
+  MessagePointer made(nlmsg_alloc_size(kMessageSize));
+  rtmsg head{};
+  head.rtm_family = AF_INET6;
+  head.rtm_dst_len = kV6HostLength;
+  const auto bytes = address.bytes();
+  if (made && (nlmsg_put(made.get(), NL_AUTO_PORT, 0, RTM_GETROUTE, 0, 0) == nullptr ||
+               nlmsg_append(made.get(), &head, sizeof head, NLMSG_ALIGNTO) != 0 ||
+               nla_put(made.get(), RTA_DST, static_cast<int>(bytes.size()), bytes.data()) != 0)) {
+    made.reset();
+  }
+  return made;
+}
+
 // Linux gives an IPv6 address its route in a work queue of its own, in order, after it has said
 // that the address is there; until then packets to it go astray.
 void KernelDevice::await_usable(const Address& address) {
@@ -180,15 +195,16 @@ void KernelDevice::await_usable(const Address& address) {
   constexpr auto kPatience = std::chrono::seconds(2);
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
   while (std::chrono::steady_clock::now() < give_up) {
-    bool tentative = false;
-    const Status asked =
-        socket_.get(address_message(RTM_GETADDR, 0, address), [&](const nlmsghdr& header) {
-          ifaddrmsg head;
-          if (nlmsg_datalen(&header) < static_cast<int>(sizeof head)) return;
-          std::memcpy(&head, nlmsg_data(&header), sizeof head);
-          tentative = header.nlmsg_type == RTM_NEWADDR && (head.ifa_flags & IFA_F_TENTATIVE) != 0;
-        });
-    if (!asked || !tentative) return;
+    bool local = false;
+    const Status asked = socket_.get(route_question(address), [&](const nlmsghdr& header) {
+      rtmsg head;
+      if (nlmsg_datalen(&header) < static_cast<int>(sizeof head)) return;
+      std::memcpy(&head, nlmsg_data(&header), sizeof head);
+      local |= header.nlmsg_type == RTM_NEWROUTE && head.rtm_type == RTN_LOCAL;
+    });
+    if (local) return;
+    // No route at all is what we wait for the end of.
+    if (!asked && asked.code() == StatusCode::kPermission) return;
     std::this_thread::sleep_for(kPause);
   }
 }

@@ -290,10 +290,16 @@ Status Plane::push(std::vector<Step>& steps, bool whole) {
   std::vector<ServerFailure> servers;
   std::vector<std::pair<Address, Status>> addresses;
   RETURN_IF_ERROR(sets_.push_added(elements));
-  RETURN_IF_ERROR(servers_.push(wanted, servers));
+  const auto here = std::partition(wanted.begin(), wanted.end(), [this](const auto& server) {
+    const Address& address = server.key.address.address;
+    return addresses_.target(address) && !addresses_.on_device(address);
+  });
+  const auto to_come = static_cast<size_t>(here - wanted.begin());
+  RETURN_IF_ERROR(servers_.push(std::span(wanted).first(to_come), servers));
   RETURN_IF_ERROR(addresses_.push(touched, addresses));
   RETURN_IF_ERROR(servers_.push_removed(gone));
   RETURN_IF_ERROR(sets_.push_removed());
+  RETURN_IF_ERROR(servers_.push(std::span(wanted).subspan(to_come), servers));
   if (elements.empty() && servers.empty() && addresses.empty()) return {};
 
   size_t explained = 0;

@@ -1,10 +1,11 @@
 // One family's part of the mode: records of what every entry is, and the order in which the kernel
 // is told.
 //
-// What goes in, in this order: set elements (who is let in, who is masqueraded; they are also the
-// record of which virtual servers are ours), virtual servers, addresses. What goes out, the other
-// way round. So no packet comes to an address before there is a server for it, and a run that ended
-// in between leaves nothing that the next one would not know as its own.
+// The order: set elements come in (who is let in, who is masqueraded; they are also the record of
+// which virtual servers are ours); servers of addresses that are not here yet; these addresses;
+// then addresses, servers and elements go; last, servers of addresses that were here before. So no
+// packet comes to an address before there is a server for it, and a run that ended in between
+// leaves nothing that the next one would not know as its own.
 //
 // An entry that the kernel refuses is put back to what it was and reported; the others go in.
 //
