@@ -64,7 +64,7 @@ Status Plane::start(const dataplane::NodeRules& rules) {
   rules_ = rules;
   wanted_rules_ = wanted_rules(family_, rules_);
   RETURN_IF_ERROR(sets_.create());
-  RETURN_IF_ERROR(install_rules(false, nullptr));
+  RETURN_IF_ERROR(install_rules());
   RETURN_IF_ERROR(load());
   for (const uint32_t mark : sets_.present_marks()) {
     const uint32_t number = view_.marks.number(mark);
@@ -108,25 +108,48 @@ bool Plane::is_ours(const ServerKey& key) const {
                        port);
 }
 
-Status Plane::install_rules(bool only_when_touched, dataplane::AuditReport* report) {
-  installed_rules_.resize(wanted_rules_.size());
-  stamps_.resize(wanted_rules_.size());
-  for (size_t i = 0; i < wanted_rules_.size(); ++i) {
-    const TableRules& wanted = wanted_rules_[i];
+Status Plane::install_rules() {
+  std::string input;
+  for (const TableRules& wanted : wanted_rules_) {
     std::string saved;
     ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, wanted.table));
-    const bool as_written = only_when_touched && our_part(wanted, saved) == installed_rules_[i];
-    if (!as_written) {
-      RETURN_IF_ERROR(seams_.iptables.restore(family_, install_text(wanted, saved)));
-      ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, wanted.table));
-      installed_rules_[i] = our_part(wanted, saved);
-    }
-    ASSIGN_OR_RETURN(stamps_[i], seams_.iptables.stamp(family_, wanted.table));
-    if (report == nullptr) continue;
-    report->checked += wanted.chains.size();
-    report->repaired += as_written ? 0 : 1;
+    input += install_text(wanted, saved);
+  }
+  RETURN_IF_ERROR(seams_.iptables.restore(family_, input));
+  installed_rules_.assign(wanted_rules_.size(), std::string());
+  stamps_.clear();
+  for (const TableRules& wanted : wanted_rules_) {
+    uint64_t stamp = 0;
+    ASSIGN_OR_RETURN(stamp, seams_.iptables.stamp(family_, wanted.table));
+    stamps_.push_back(stamp);
   }
   return {};
+}
+
+// The tool writes rules in a way of its own: what it said after our last writing is compared with.
+Status Plane::audit_rules(dataplane::AuditReport& report) {
+  bool touched = false;
+  for (size_t i = 0; i < wanted_rules_.size(); ++i) {
+    const TableRules& wanted = wanted_rules_[i];
+    size_t rules = wanted.jumps.size();
+    for (const Chain& chain : wanted.chains) rules += chain.rules.size();
+    report.checked += rules;
+    uint64_t stamp = 0;
+    ASSIGN_OR_RETURN(stamp, seams_.iptables.stamp(family_, wanted.table));
+    if (stamp == stamps_[i] && !installed_rules_[i].empty()) continue;
+    std::string saved;
+    ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, wanted.table));
+    std::string part = our_part(wanted, saved);
+    const auto lines = static_cast<size_t>(std::count(part.begin(), part.end(), '\n'));
+    if (installed_rules_[i].empty() && lines == rules) installed_rules_[i] = part;
+    if (part == installed_rules_[i]) {
+      stamps_[i] = stamp;
+    } else {
+      touched = true;
+      ++report.repaired;
+    }
+  }
+  return touched ? install_rules() : Status();
 }
 
 bool Plane::rules_touched() {
@@ -417,14 +440,14 @@ Status Plane::set_node_rules(const dataplane::NodeRules& rules, std::vector<Refu
   std::vector<TableRules> wanted = wanted_rules(family_, rules_);
   if (wanted != wanted_rules_) {
     wanted_rules_ = std::move(wanted);
-    RETURN_IF_ERROR(install_rules(false, nullptr));
+    RETURN_IF_ERROR(install_rules());
   }
   return follow_node(false, refused);
 }
 
 Status Plane::audit(dataplane::AuditReport& report, std::vector<Refusal>& refused) {
   RETURN_IF_ERROR(sets_.create());
-  RETURN_IF_ERROR(install_rules(true, &report));
+  RETURN_IF_ERROR(audit_rules(report));
   RETURN_IF_ERROR(load());
   if (!complete_) return {};
   const uint64_t before = operations();

@@ -95,7 +95,8 @@ class Plane {
     Status refusal;
   };
 
-  Status install_rules(bool only_when_touched, dataplane::AuditReport* report);
+  Status install_rules();
+  Status audit_rules(dataplane::AuditReport& report);
   Status load();
   View make_view() const;
   Result<uint32_t> mark_for(const dataplane::ForwardingEntry& entry, const View& view);
@@ -128,8 +129,9 @@ class Plane {
   bool astray_ = true;     // what is in the kernel is not known
 
   std::vector<TableRules> wanted_rules_;
-  std::vector<std::string> installed_rules_;  // our_part() of each table, after our last writing
-  std::vector<uint64_t> stamps_;              // of each table, likewise
+  // our_part() of each table as first seen after our last writing; empty: not seen yet.
+  std::vector<std::string> installed_rules_;
+  std::vector<uint64_t> stamps_;  // of each table, likewise
 };
 
 }  // namespace fairlead::ipvs

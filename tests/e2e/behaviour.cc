@@ -12,6 +12,8 @@ bool has(std::string_view mode, Behaviour behaviour) {
       {"ebpf", Behaviour::kStaleUdpSocketsAreAborted},
       {"ebpf", Behaviour::kTerminatingEndpointsLoseUdpFlows},
       {"ipvs", Behaviour::kTerminatingEndpointsLoseUdpFlows},
+      {"ipvs", Behaviour::kAffinityIsPerAddress},
+      {"ipvs", Behaviour::kAffinityOutlivesConnections},
   };
   return std::find(std::begin(kRows), std::end(kRows), std::pair(mode, behaviour)) !=
          std::end(kRows);

@@ -19,6 +19,11 @@ enum class Behaviour : uint8_t {
   // An endpoint that gets no new connections any more, because it terminates while others are
   // ready, loses its UDP flows at once. (Elsewhere they stay until it stops serving.)
   kTerminatingEndpointsLoseUdpFlows,
+  // Each address of a service port remembers clients by itself: a client that uses two of them may
+  // have two endpoints.
+  kAffinityIsPerAddress,
+  // A client is remembered at least as long as the kernel remembers the connections that it made.
+  kAffinityOutlivesConnections,
 };
 
 bool has(std::string_view mode, Behaviour behaviour);

@@ -208,10 +208,11 @@ std::string World::iptables_state() {
 
 std::string World::ipvs_state() {
   std::string text;
-  for (const char* tool : {"ipvsadm -L -n", "ip -brief address", "ipset save",
-                           "iptables-save -c", "ip6tables-save -c"}) {
-    const Result<harness::CommandResult> said =
-        at("node-a").run([tool] { return harness::run_command({"sh", "-c", tool}); });
+  for (const char* tool : {"ipvsadm -L -n", "ip -brief address", "ipset save", "iptables-save -c",
+                           "ip6tables-save -c"}) {
+    const Result<harness::CommandResult> said = at("node-a").run([tool] {
+      return harness::run_command({"sh", "-c", tool});
+    });
     if (said) text += "--- " + std::string(tool) + "\n" + said->output.substr(0, 8000);
   }
   return text;
