@@ -1,0 +1,55 @@
+// A host without IPVS that behaves like one with it: what the kernel keeps, in memory, with the
+// errors that it gives. And failures on demand.
+//
+// Threads: the test's thread.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "ipvs/backend.h"
+
+namespace fairlead::ipvs::testing {
+
+// Shared by all seams of one host; survives a backend, as the kernel does.
+struct Host {
+  struct Server {
+    ServerSettings settings;
+    std::map<dataplane::SocketAddress, ListedDestination> destinations;
+  };
+  struct Set {
+    SetSpec spec;
+    uint32_t room = 0;
+    std::set<SetElement> elements;
+  };
+
+  std::map<ServerKey, Server> servers;
+  std::map<std::string, Set> sets;
+  bool device = false;
+  std::set<dataplane::Address> on_device;
+  std::set<dataplane::Address> elsewhere;
+  std::map<std::string, std::string> settings;
+  std::map<std::string, std::string> rules;  // by "v4 nat": what iptables-save says
+  Timeouts timeouts;
+
+  // Failures: each counts down and then happens; 0 is never.
+  int fail_netlink = 0;  // the n-th batch of operations cannot be sent
+  int fail_restore = 0;
+  std::string refuse_operation;  // operations whose text contains it, with ENOMEM
+  std::string refuse_element;    // elements whose text contains it
+  int batches = 0;
+  int restores = 0;
+  uint64_t stamp = 1;
+
+  // "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*1 10.1.0.2:8080*0", one line a server.
+  std::string describe() const;
+  // "10.96.0.1,tcp:80 ..." of one set.
+  std::string elements(const std::string& set) const;
+};
+
+OwnedSeams seams_of(Host& host);
+
+}  // namespace fairlead::ipvs::testing

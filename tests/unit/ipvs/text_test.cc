@@ -1,0 +1,123 @@
+// Sets' elements as text, marks, and rules among those of others.
+#include "text.h"
+
+#include <gtest/gtest.h>
+
+#include "ipvs/layout.h"
+#include "ipvs/rules.h"
+
+namespace fairlead::ipvs {
+namespace {
+
+using dataplane::Family;
+using dataplane::testing::prefix;
+
+TEST(SetText, ReadsWhatItWrites) {
+  struct Case {
+    SetId set;
+    Family family;
+    const char* element;
+  };
+  for (const Case& each :
+       {Case{SetId::kClusterIp, Family::kIPv4, "10.96.0.1,tcp:80"},
+        Case{SetId::kClusterIp, Family::kIPv6, "fd00::1,udp:53"},
+        Case{SetId::kLoopBack, Family::kIPv4, "10.1.0.1,sctp:80,10.1.0.1"},
+        Case{SetId::kLoadBalancerSourceCidr, Family::kIPv6, "fd00::1,tcp:80,fd01::/16"},
+        Case{SetId::kAddresses, Family::kIPv4, "10.96.0.1"},
+        Case{SetId::kNodePortTcp, Family::kIPv4, "30080"}}) {
+    const SetSpec spec = describe(each.set, each.family);
+    const auto element = parse_set_line("add " + spec.name + " " + each.element, spec);
+    ASSERT_TRUE(element) << each.element;
+    EXPECT_EQ(to_string(*element, spec.type), each.element);
+  }
+  const SetSpec marks = describe(SetId::kMarks, Family::kIPv4);
+  EXPECT_EQ(parse_set_line("add FAIRLEAD-MARKS 10.0.0.1,tcp:80 skbmark 0x7a000005", marks)->mark,
+            0x7a000005U);
+}
+
+TEST(SetText, RefusesWhatIsNone) {
+  const SetSpec spec = describe(SetId::kClusterIp, Family::kIPv4);
+  for (const char* line :
+       {"", "add", "create KUBE-CLUSTER-IP hash:ip,port", "add OTHER 10.0.0.1,tcp:80",
+        "add KUBE-CLUSTER-IP 10.0.0.1", "add KUBE-CLUSTER-IP 10.0.0.1,tcp:70000",
+        "add KUBE-CLUSTER-IP 10.0.0.1,icmp:8/0", "add KUBE-CLUSTER-IP fd00::1,tcp:80",
+        "add KUBE-CLUSTER-IP 10.0.0.1,tcp:80,10.0.0.2"}) {
+    EXPECT_FALSE(parse_set_line(line, spec)) << line;
+  }
+}
+
+TEST(Layout, SetNamesFitTheKernel) {
+  for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+    std::set<std::string> names;
+    for (size_t i = 0; i < kSetCount; ++i) {
+      const std::string name = describe(static_cast<SetId>(i), family).name;
+      EXPECT_LE(name.size(), 31U) << name;
+      EXPECT_TRUE(names.insert(name).second) << name;
+    }
+  }
+}
+
+TEST(Layout, MarksNeverMeanMasqueradingAndComeBackAsNumbers) {
+  for (int bit = 0; bit < 32; ++bit) {
+    const MarkSpace space(uint32_t{1} << bit);
+    for (uint32_t n = 1; n < 5000; n += 7) {
+      const uint32_t mark = space.mark(n);
+      EXPECT_EQ(mark & (uint32_t{1} << bit), 0U);
+      EXPECT_EQ(mark & 0x8000U, 0U);
+      EXPECT_EQ(space.number(mark), n);
+    }
+    EXPECT_EQ(space.number(7), space.limit());
+  }
+}
+
+constexpr std::string_view kSaved =
+    "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:SOMEBODY - [0:0]\n"
+    "-A PREROUTING -j SOMEBODY\n-A PREROUTING -m comment --comment old -j KUBE-SERVICES\n"
+    "-A KUBE-SERVICES -m set --match-set KUBE-CLUSTER-IP dst,dst -j KUBE-MARK-MASQ\n"
+    "-A SOMEBODY -j KUBE-MARK-MASQ\n:KUBE-MARK-MASQ - [0:0]\nCOMMIT\n";
+
+TableRules nat() {
+  dataplane::NodeRules rules;
+  rules.families = {Family::kIPv4};
+  rules.detector.pod_prefixes = {prefix("10.1.0.0/16")};
+  for (TableRules& table : wanted_rules(Family::kIPv4, rules)) {
+    if (table.table == "nat") return table;
+  }
+  return {};
+}
+
+TEST(Rules, TakeOldJumpsOverAndLeaveOthersAlone) {
+  const std::string text = install_text(nat(), kSaved);
+  EXPECT_NE(text.find("-D PREROUTING -m comment --comment old -j KUBE-SERVICES\n"),
+            std::string::npos);
+  EXPECT_NE(text.find("-I PREROUTING 1 "), std::string::npos);
+  EXPECT_EQ(text.find("SOMEBODY"), std::string::npos);
+  EXPECT_NE(text.find("! -s 10.1.0.0/16 "), std::string::npos);
+}
+
+TEST(Rules, RemovalLeavesChainsThatOthersUse) {
+  const std::string text = removal_text(nat(), kSaved);
+  EXPECT_NE(text.find("-X KUBE-SERVICES\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("-X KUBE-MARK-MASQ\n"), std::string::npos) << text;
+  EXPECT_EQ(text.find("SOMEBODY"), std::string::npos) << text;
+}
+
+// Chains of the same names that look nothing up in sets are the iptables mode's.
+TEST(Rules, RemovalLeavesTheIptablesModeAlone) {
+  EXPECT_EQ(removal_text(nat(),
+                         "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n"
+                         "-A PREROUTING -j KUBE-SERVICES\n"
+                         "-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-X\nCOMMIT\n"),
+            "");
+  EXPECT_EQ(removal_text(nat(), ""), "");
+}
+
+TEST(Rules, SeveralPodRangesAreAChain) {
+  dataplane::NodeRules rules;
+  rules.detector.pod_prefixes = {prefix("10.1.0.0/16"), prefix("10.2.0.0/16")};
+  const std::string text = install_text(wanted_rules(Family::kIPv4, rules)[1], "");
+  EXPECT_NE(text.find("-A FAIRLEAD-NOT-PODS -s 10.2.0.0/16 -j RETURN\n"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace fairlead::ipvs
