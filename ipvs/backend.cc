@@ -146,7 +146,7 @@ Status IpvsBackend::reap_when_due() {
 }
 
 bool IpvsBackend::audit_may_run() const {
-  return steady_clock::now() >= next_audit_;
+  return options_.audit_period.count() != 0 && steady_clock::now() >= next_audit_;
 }
 
 // IPVS tells nobody what is done to it, so its part is looked at from time to time; of addresses
@@ -182,7 +182,7 @@ Result<AuditReport> IpvsBackend::audit() {
   const auto end = steady_clock::now();
   const auto rest = std::chrono::duration_cast<std::chrono::nanoseconds>(
       std::chrono::duration<double>(end - begin) / options_.audit_share);
-  next_audit_ = end + std::max(rest, options_.audit_rest);
+  next_audit_ = end + std::max(rest, options_.audit_period);
   return report;
 }
 
@@ -223,8 +223,10 @@ Status probe() {
   const Result<std::unique_ptr<Sets>> sets = open_sets();
   if (!sets) return sets.status();
   const std::unique_ptr<iptables::ProcessRunner> runner = iptables::create_process_runner();
-  const Result<iptables::Variant> variant = iptables::detect_variant(*runner);
-  return variant.status();
+  if (!iptables::installed_variants(*runner).empty()) return {};
+  return Status::error(
+      StatusCode::kUnsupported, "find", "iptables-restore",
+      "the rules beside IPVS are written by it (Debian: apt-get install iptables)");
 }
 
 Result<std::unique_ptr<dataplane::Backend>> create_backend(Options options) {

@@ -21,9 +21,10 @@ struct Options {
   Timeouts timeouts;
   // How often destinations that were left to end are looked at.
   std::chrono::nanoseconds reap_period = std::chrono::seconds(60);
-  // An audit lists everything; at most this part of the time is spent on that.
-  double audit_share = 0.02;
-  std::chrono::nanoseconds audit_rest = std::chrono::seconds(10);  // between two, at least
+  // IPVS tells nobody of changes, so it is looked at this often, but for at most `audit_share` of
+  // the time. 0: only when something else is disturbed.
+  std::chrono::nanoseconds audit_period = std::chrono::seconds(30);
+  double audit_share = 0.1;
 };
 
 }  // namespace fairlead::ipvs

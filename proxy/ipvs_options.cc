@@ -18,6 +18,7 @@ ipvs::Options ipvs_options(const ProxyConfig& config) {
   options.strict_arp = config.ipvs.strict_arp;
   options.timeouts = {seconds(config.ipvs.tcp_timeout), seconds(config.ipvs.tcp_fin_timeout),
                       seconds(config.ipvs.udp_timeout)};
+  options.audit_period = config.audit_period;
   return options;
 }
 

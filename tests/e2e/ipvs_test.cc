@@ -86,7 +86,8 @@ TEST_P(Ipvs, AnEndpointThatGoesIsLeftToEnd) {
   EXPECT_NE(listing.find(bracketed(of(Topology::pod("a1"))) + ":8080"), std::string::npos);
   EXPECT_NE(listing.find("Masq    0      1"), std::string::npos) << listing;
   EXPECT_EQ(connection.exchange().endpoint, "a1");
-  EXPECT_GE(world().proxy().metric("fairlead_backend_ipvs_draining_destinations"), 1);
+  EXPECT_TRUE(eventually(
+      [&] { return world().proxy().metric("fairlead_backend_ipvs_draining_destinations") >= 1; }));
 }
 
 TEST_P(Ipvs, DamageIsRepaired) {
@@ -118,7 +119,7 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
   const std::string tables = v4() ? "iptables" : "ip6tables";
   shell("ipvsadm -A -t " + foreign + " -s wlc; ipvsadm -a -t " + foreign + " -r " + real + " -m");
   shell("ipvsadm -A -f 7 -s rr" + std::string(v4() ? "" : " -6"));
-  shell("ipset create somebody hash:ip");
+  shell("ipset create somebody hash:ip family " + std::string(v4() ? "inet" : "inet6"));
   shell(tables + " -N SOMEBODY; " + tables + " -A SOMEBODY -j KUBE-MARK-MASQ; " + tables +
         " -A FORWARD -m set --match-set somebody src -j ACCEPT");
   const auto expect_foreign = [&] {
