@@ -37,7 +37,8 @@ class AddressWatcher {
   // Reads what the kernel has to say without blocking. After an overrun it lists again. True when
   // addresses() changed. An error leaves the last list in place; calling again is allowed.
   virtual Result<bool> process() = 0;
-  // Without those of kube-ipvs0, which holds virtual addresses. Sorted, without duplicates; tentative IPv6 addresses that failed detection are left out.
+  // Without those of kube-ipvs0, which holds virtual addresses. Sorted, without duplicates;
+  // tentative IPv6 addresses that failed detection are left out.
   virtual const std::vector<InterfaceAddress>& addresses() const = 0;
 };
 
