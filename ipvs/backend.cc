@@ -45,6 +45,7 @@ class IpvsBackend final : public dataplane::Backend {
   int wake_fd() const override { return seams_.device->fd(); }
   Result<AuditReport> audit() override;
   std::vector<dataplane::Counter> counters() override;
+  Result<std::chrono::seconds> release() override;
   Status remove_all() override;
 
  private:
@@ -207,12 +208,33 @@ std::vector<dataplane::Counter> IpvsBackend::counters() {
   };
 }
 
+// Where another mode translates in PREROUTING and OUTPUT, no new connection gets to IPVS; those
+// that have begun need what we have.
+Result<std::chrono::seconds> IpvsBackend::release() {
+  constexpr std::chrono::seconds kLastConnections{5};
+  for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+    Plane plane(family, seams(), options_);
+    bool owned = false;
+    ASSIGN_OR_RETURN(owned, plane.owned());
+    if (!owned) continue;
+    bool busy = false;
+    ASSIGN_OR_RETURN(busy, plane.has_connections());
+    if (busy) return kLastConnections;
+  }
+  return std::chrono::seconds(0);
+}
+
 Status IpvsBackend::remove_all() {
   planes_.clear();
+  bool any = false;
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-    RETURN_IF_ERROR(Plane(family, seams(), options_).remove());
+    Plane plane(family, seams(), options_);
+    bool owned = false;
+    ASSIGN_OR_RETURN(owned, plane.owned());
+    if (owned) RETURN_IF_ERROR(plane.remove());
+    any |= owned;
   }
-  return seams_.device->remove();
+  return any ? seams_.device->remove() : Status();
 }
 
 }  // namespace

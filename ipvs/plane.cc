@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "iptables/layout.h"
+
 namespace fairlead::ipvs {
 
 using dataplane::Address;
@@ -64,7 +66,13 @@ Status Plane::start(const dataplane::NodeRules& rules) {
   rules_ = rules;
   wanted_rules_ = wanted_rules(family_, rules_);
   RETURN_IF_ERROR(sets_.create());
-  RETURN_IF_ERROR(install_rules());
+  // Rules of another mode, or of kube-proxy, serve until ours can: see apply().
+  std::string nat;
+  std::string mangle;
+  ASSIGN_OR_RETURN(nat, seams_.iptables.save(family_, "nat"));
+  ASSIGN_OR_RETURN(mangle, seams_.iptables.save(family_, "mangle"));
+  rules_due_ = foreign_proxy_rules(nat, mangle);
+  if (!rules_due_) RETURN_IF_ERROR(install_rules());
   RETURN_IF_ERROR(load());
   for (const uint32_t mark : sets_.present_marks()) {
     const uint32_t number = view_.marks.number(mark);
@@ -116,6 +124,7 @@ Status Plane::install_rules() {
     input += install_text(wanted, saved);
   }
   RETURN_IF_ERROR(seams_.iptables.restore(family_, input));
+  rules_due_ = false;
   installed_rules_.assign(wanted_rules_.size(), std::string());
   stamps_.clear();
   for (const TableRules& wanted : wanted_rules_) {
@@ -416,6 +425,7 @@ Status Plane::apply(const std::vector<Change>& changes, bool complete,
   }
   RETURN_IF_ERROR(run(steps, whole, refused));
   complete_ |= complete;
+  if (complete_ && rules_due_) RETURN_IF_ERROR(install_rules());
   return {};
 }
 
@@ -440,14 +450,14 @@ Status Plane::set_node_rules(const dataplane::NodeRules& rules, std::vector<Refu
   std::vector<TableRules> wanted = wanted_rules(family_, rules_);
   if (wanted != wanted_rules_) {
     wanted_rules_ = std::move(wanted);
-    RETURN_IF_ERROR(install_rules());
+    if (!rules_due_) RETURN_IF_ERROR(install_rules());
   }
   return follow_node(false, refused);
 }
 
 Status Plane::audit(dataplane::AuditReport& report, std::vector<Refusal>& refused) {
   RETURN_IF_ERROR(sets_.create());
-  RETURN_IF_ERROR(audit_rules(report));
+  if (!rules_due_) RETURN_IF_ERROR(audit_rules(report));
   RETURN_IF_ERROR(load());
   if (!complete_) return {};
   const uint64_t before = operations();
@@ -457,16 +467,33 @@ Status Plane::audit(dataplane::AuditReport& report, std::vector<Refusal>& refuse
   return {};
 }
 
+Result<bool> Plane::owned() {
+  bool marked = false;
+  ASSIGN_OR_RETURN(marked, sets_.ours());
+  return marked;
+}
+
 Status Plane::remove() {
-  for (const TableRules& table : wanted_rules(family_, rules_)) {
+  std::string mangle;
+  ASSIGN_OR_RETURN(mangle, seams_.iptables.save(family_, "mangle"));
+  const bool rules_owned = has_chain(mangle, iptables::kIpvsOwner);
+  // The mark of ownership is in mangle: it goes last.
+  std::vector<TableRules> tables = wanted_rules(family_, rules_);
+  std::reverse(tables.begin(), tables.end());
+  for (const TableRules& table : tables) {
     std::string saved;
     ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, table.table));
-    const std::string removal = removal_text(table, saved);
+    const std::string removal = removal_text(table, saved, rules_owned);
     if (!removal.empty()) RETURN_IF_ERROR(seams_.iptables.restore(family_, removal));
   }
   RETURN_IF_ERROR(load());
   RETURN_IF_ERROR(servers_.push_removed(servers_.superfluous({})));
   return sets_.destroy();
+}
+
+Result<bool> Plane::has_connections() {
+  RETURN_IF_ERROR(load());
+  return servers_.has_connections();
 }
 
 }  // namespace fairlead::ipvs

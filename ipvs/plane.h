@@ -65,8 +65,12 @@ class Plane {
   Status audit(dataplane::AuditReport& report, std::vector<dataplane::Refusal>& refused);
   // Destinations that have served their last connection go.
   Status reap() { return servers_.reap(); }
-  // Removes all of it, of this run or an earlier one, but for the device.
+  // Has Fairlead, in this run or an earlier one, made what is there?
+  Result<bool> owned();
+  // Removes all of it, of this run or an earlier one, but for the device. Precondition: owned().
   Status remove();
+  // Does any connection go by our servers?
+  Result<bool> has_connections();
 
   bool is_news(const VirtualDevice::News::Event& event) const { return addresses_.is_news(event); }
   bool rules_touched();  // somebody may have changed the iptables rules
@@ -125,8 +129,9 @@ class Plane {
   AddressSet listed_;                                            // wanted in set kAddresses
   boost::unordered_flat_set<uint32_t> marks_in_use_;             // their numbers
   uint32_t next_mark_ = 1;
-  bool complete_ = false;  // the first complete delta has been applied
-  bool astray_ = true;     // what is in the kernel is not known
+  bool rules_due_ = false;  // ours are not in yet
+  bool complete_ = false;   // the first complete delta has been applied
+  bool astray_ = true;      // what is in the kernel is not known
 
   std::vector<TableRules> wanted_rules_;
   // our_part() of each table as first seen after our last writing; empty: not seen yet.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "iptables/layout.h"
 #include "ipvs/layout.h"
 
 namespace fairlead::ipvs {
@@ -159,6 +160,8 @@ TableRules Writer::mangle() const {
        {kNew + in_set(SetId::kLoadBalancerFirewall, "dst,dst") + "-j FAIRLEAD-SOURCE-RANGES",
         mark}});
   table.chains.push_back(source_ranges("FAIRLEAD-SOURCE-RANGES"));
+  // Whose the chains of all tables are.
+  table.chains.push_back({std::string(iptables::kIpvsOwner), {}});
   table.jumps = {{"INPUT", "-j FAIRLEAD-INPUT", "FAIRLEAD-INPUT"},
                  {"OUTPUT", "-j FAIRLEAD-OUTPUT", "FAIRLEAD-OUTPUT"}};
   return table;
@@ -267,10 +270,29 @@ bool is_kernels(std::string_view chain) {
          chain == "POSTROUTING";
 }
 
-// Chains that the iptables mode has by the same name in the same table.
-bool is_shared(std::string_view chain) {
-  return chain == "KUBE-SERVICES" || chain == "KUBE-MARK-MASQ" || chain == "KUBE-POSTROUTING" ||
-         chain == "KUBE-FORWARD" || chain == "KUBE-PROXY-FIREWALL";
+iptables::Table table_of(const TableRules& wanted) {
+  if (wanted.table == "nat") return iptables::Table::kNat;
+  return wanted.table == "filter" ? iptables::Table::kFilter : iptables::Table::kMangle;
+}
+
+// Names of chains, in the order of the text.
+std::vector<std::string_view> chains_of(std::string_view saved) {
+  std::vector<std::string_view> names;
+  for_each_line(saved, [&](std::string_view line) {
+    if (line.starts_with(":")) names.push_back(line.substr(1, line.find(' ') - 1));
+  });
+  return names;
+}
+
+// Does a rule outside of `chains` lead into `chain`?
+bool used_by_others(const TableRules& chains, std::string_view chain, std::string_view saved) {
+  bool used = false;
+  for_each_line(saved, [&](std::string_view line) {
+    const auto [from, rule] = rule_parts(line);
+    used |=
+        !from.empty() && !is_kernels(from) && !is_ours(chains, from) && target_of(rule) == chain;
+  });
+  return used;
 }
 
 // The lines that take our jumps out of the kernel's chains.
@@ -305,9 +327,20 @@ std::string our_part(const TableRules& wanted, std::string_view saved) {
 }
 
 std::string install_text(const TableRules& wanted, std::string_view saved) {
+  // What another mode or kube-proxy has made: `known` is that and ours.
+  TableRules known = wanted;
+  std::vector<std::string> stale;
+  for (const std::string_view name : chains_of(saved)) {
+    if (is_ours(wanted, name) || !iptables::is_proxy_chain(table_of(wanted), name)) continue;
+    known.chains.push_back({std::string(name), {}});
+    stale.emplace_back(name);
+  }
   std::string text = "*" + wanted.table + "\n";
-  for (const Chain& chain : wanted.chains) text += ":" + chain.name + " - [0:0]\n";
-  text += jump_removals(wanted, saved);
+  for (const Chain& chain : known.chains) text += ":" + chain.name + " - [0:0]\n";
+  text += jump_removals(known, saved);
+  for (const std::string& name : stale) {
+    if (!used_by_others(known, name, saved)) text += "-X " + name + "\n";
+  }
   for (const Chain& chain : wanted.chains) {
     for (const std::string& rule : chain.rules) text += "-A " + chain.name + " " + rule + "\n";
   }
@@ -317,37 +350,29 @@ std::string install_text(const TableRules& wanted, std::string_view saved) {
   return text + "COMMIT\n";
 }
 
-std::string removal_text(const TableRules& wanted, std::string_view saved) {
-  // The iptables mode's chains of the same names look nothing up in sets.
-  const auto uses_sets = [&](std::string_view chain) {
-    bool uses = false;
-    for_each_line(saved, [&](std::string_view line) {
-      const auto [name, rule] = rule_parts(line);
-      uses |= name == chain && rule.find("--match-set ") != std::string_view::npos;
-    });
-    return uses;
-  };
-  const bool shared_are_ours =
-      uses_sets(wanted.table == "nat" ? "KUBE-SERVICES" : "KUBE-PROXY-FIREWALL");
+std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned) {
   TableRules removed{wanted.table, {}, {}};
   for (const Chain& chain : wanted.chains) {
-    const bool exists = saved.find("\n:" + chain.name + " ") != std::string_view::npos;
-    if (exists && (shared_are_ours || !is_shared(chain.name))) removed.chains.push_back(chain);
+    if (has_chain(saved, chain.name) && (owned || chain.name.starts_with("FAIRLEAD-"))) {
+      removed.chains.push_back(chain);
+    }
   }
   if (removed.chains.empty()) return "";
   std::string text = "*" + wanted.table + "\n";
   for (const Chain& chain : removed.chains) text += ":" + chain.name + " - [0:0]\n";
   text += jump_removals(removed, saved);
   for (const Chain& chain : removed.chains) {
-    bool referred_to = false;
-    for_each_line(saved, [&](std::string_view line) {
-      const auto [from, rule] = rule_parts(line);
-      referred_to |= !from.empty() && !is_kernels(from) && !is_ours(removed, from) &&
-                     target_of(rule) == chain.name;
-    });
-    if (!referred_to) text += "-X " + chain.name + "\n";
+    if (!used_by_others(removed, chain.name, saved)) text += "-X " + chain.name + "\n";
   }
   return text + "COMMIT\n";
+}
+
+bool has_chain(std::string_view saved, std::string_view chain) {
+  return saved.find("\n:" + std::string(chain) + " ") != std::string_view::npos;
+}
+
+bool foreign_proxy_rules(std::string_view saved_nat, std::string_view saved_mangle) {
+  return has_chain(saved_nat, "KUBE-SERVICES") && !has_chain(saved_mangle, iptables::kIpvsOwner);
 }
 
 }  // namespace fairlead::ipvs

@@ -46,11 +46,17 @@ std::vector<TableRules> wanted_rules(dataplane::Family family, const dataplane::
 std::string our_part(const TableRules& wanted, std::string_view saved);
 
 // For iptables-restore --noflush: makes the table's chains exactly as wanted, in one step, whatever
-// `saved` says of them; everything else stays.
+// `saved` says of them. Chains of the iptables mode, and of kube-proxy, that are not wanted go;
+// everything else stays.
 std::string install_text(const TableRules& wanted, std::string_view saved);
 
-// Removes them: chains that others still lead into are emptied only. Chains whose names are also
-// those of the iptables mode stay when their rules are that mode's. Empty: nothing to remove.
-std::string removal_text(const TableRules& wanted, std::string_view saved);
+// Removes them; chains that others still lead into are emptied only. `owned`: table mangle has our
+// mark; without it only chains that no other mode and no kube-proxy has are ours. Empty: nothing to
+// remove.
+std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned);
+
+// Has somebody who makes chains of our names, but without our mark, made rules for services?
+bool foreign_proxy_rules(std::string_view saved_nat, std::string_view saved_mangle);
+bool has_chain(std::string_view saved, std::string_view chain);
 
 }  // namespace fairlead::ipvs

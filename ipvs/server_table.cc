@@ -245,6 +245,17 @@ Status ServerTable::reap() {
   return failures.empty() ? Status() : failures[0].status;
 }
 
+Result<bool> ServerTable::has_connections() {
+  for (const auto& [key, server] : servers_) {
+    std::vector<ListedDestination> listed;
+    ASSIGN_OR_RETURN(listed, kernel_.destinations(key));
+    for (const ListedDestination& each : listed) {
+      if (each.connections != 0) return true;
+    }
+  }
+  return false;
+}
+
 size_t ServerTable::draining() const {
   size_t count = 0;
   for (const ServerKey& key : draining_) {

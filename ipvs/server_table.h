@@ -46,6 +46,9 @@ class ServerTable {
   // Removes destinations that were left to end and have no connection any more.
   Status reap();
 
+  // Does any of ours have connections? As the kernel says now.
+  Result<bool> has_connections();
+
   bool foreign(const ServerKey& key) const { return foreign_.contains(key); }
   // The kernel is not as we thought it was: load() again.
   bool astray() const { return astray_; }

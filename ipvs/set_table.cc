@@ -85,10 +85,11 @@ Status SetTable::load() {
 Status SetTable::destroy() {
   Status first;
   std::vector<SetSpec> specs;
-  for (size_t i = 0; i < kSetCount; ++i) specs.push_back(describe(static_cast<SetId>(i), family_));
-  SetSpec growing = specs[0];
+  SetSpec growing = describe(SetId::kClusterIp, family_);
   growing.name = growing_name();
   specs.push_back(growing);
+  // kMarks, by which ours are known, is the last.
+  for (size_t i = 0; i < kSetCount; ++i) specs.push_back(describe(static_cast<SetId>(i), family_));
   for (const SetSpec& spec : specs) {
     Status gone = sets_.destroy(spec.name);
     if (gone || gone.code() == StatusCode::kNotFound) continue;
@@ -99,6 +100,12 @@ Status SetTable::destroy() {
   }
   table_ = {};
   return first;
+}
+
+Result<bool> SetTable::ours() {
+  std::optional<SetHeader> header;
+  ASSIGN_OR_RETURN(header, sets_.header(describe(SetId::kMarks, family_)));
+  return header.has_value();
 }
 
 void SetTable::want(SetId id, const SetElement& element) {

@@ -40,6 +40,9 @@ class SetTable {
   // Destroys them all; sets that rules still use are emptied.
   Status destroy();
 
+  // Is there a set that only Fairlead makes?
+  Result<bool> ours();
+
   void want(SetId set, const SetElement& element);
   void unwant(SetId set, const SetElement& element);  // precondition: wanted
 

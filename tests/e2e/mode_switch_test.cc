@@ -13,6 +13,7 @@ namespace {
 // with them.
 bool carries(const std::string& from, const std::string& to, bool at_socket) {
   if (from == "ebpf") return at_socket;
+  if (from == "ipvs") return false;
   return to != "ebpf";
 }
 
@@ -46,6 +47,15 @@ class ModeSwitch : public Scenario {
                                "ip6tables-legacy-save"}) {
         lines_with({save}, "KUBE-");
         lines_with({save}, "FAIRLEAD");
+      }
+    }
+    if (left == "ipvs") {
+      lines_with({"ipset", "list", "-n"}, "-");
+      lines_with({"ip", "-o", "link"}, "kube-ipvs0");
+      lines_with({"ipvsadm", "-L", "-n"}, ":");
+      for (const char* save : {"iptables-save", "ip6tables-save"}) {
+        lines_with({save}, "IPVS");
+        lines_with({save}, "KUBE-NODE-PORT ");
       }
     }
     if (left == "ebpf") {

@@ -96,20 +96,30 @@ TEST(Rules, TakeOldJumpsOverAndLeaveOthersAlone) {
 }
 
 TEST(Rules, RemovalLeavesChainsThatOthersUse) {
-  const std::string text = removal_text(nat(), kSaved);
+  const std::string text = removal_text(nat(), kSaved, true);
   EXPECT_NE(text.find("-X KUBE-SERVICES\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("-X KUBE-MARK-MASQ\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("SOMEBODY"), std::string::npos) << text;
 }
 
-// Chains of the same names that look nothing up in sets are the iptables mode's.
-TEST(Rules, RemovalLeavesTheIptablesModeAlone) {
-  EXPECT_EQ(removal_text(nat(),
-                         "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n"
-                         "-A PREROUTING -j KUBE-SERVICES\n"
-                         "-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-X\nCOMMIT\n"),
-            "");
-  EXPECT_EQ(removal_text(nat(), ""), "");
+constexpr std::string_view kIptablesMode =
+    "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SVC-XPGD46QRK7WJZT7O - [0:0]\n"
+    "-A PREROUTING -j KUBE-SERVICES\n"
+    "-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-XPGD46QRK7WJZT7O\nCOMMIT\n";
+
+// Without our mark in table mangle, chains of these names are another mode's or kube-proxy's.
+TEST(Rules, RemovalLeavesOtherModesAlone) {
+  EXPECT_EQ(removal_text(nat(), kIptablesMode, false), "");
+  EXPECT_EQ(removal_text(nat(), "", true), "");
+  EXPECT_TRUE(foreign_proxy_rules(kIptablesMode, ""));
+  EXPECT_FALSE(foreign_proxy_rules(kIptablesMode, "*mangle\n:FAIRLEAD-IPVS - [0:0]\n"));
+  EXPECT_FALSE(foreign_proxy_rules("*nat\nCOMMIT\n", ""));
+}
+
+TEST(Rules, TakingOverRemovesWhatIsNotWanted) {
+  const std::string text = install_text(nat(), kIptablesMode);
+  EXPECT_NE(text.find("-X KUBE-SVC-XPGD46QRK7WJZT7O\n"), std::string::npos) << text;
+  EXPECT_LT(text.find("-X KUBE-SVC-"), text.find("-A KUBE-SERVICES "));
 }
 
 TEST(Rules, SeveralPodRangesAreAChain) {
