@@ -118,10 +118,12 @@ bool Plane::is_ours(const ServerKey& key) const {
 
 Status Plane::install_rules() {
   std::string input;
-  for (const TableRules& wanted : wanted_rules_) {
+  bool kubelet = false;
+  for (const TableRules& wanted : wanted_rules_) {  // mangle is the first
     std::string saved;
     ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, wanted.table));
-    input += install_text(wanted, saved);
+    if (wanted.table == "mangle") kubelet = has_kubelet(saved);
+    input += install_text(wanted, saved, kubelet);
   }
   RETURN_IF_ERROR(seams_.iptables.restore(family_, input));
   rules_due_ = false;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "iptables/layout.h"
+#include "iptables/save_text.h"
 #include "ipvs/layout.h"
 
 namespace fairlead::ipvs {
@@ -284,6 +285,16 @@ std::vector<std::string_view> chains_of(std::string_view saved) {
   return names;
 }
 
+// Has the chain nothing but the iptables mode's guard against foreign packets to loopback?
+bool guards_only(std::string_view chain, std::string_view saved) {
+  bool only = true;
+  for_each_line(saved, [&](std::string_view line) {
+    const auto [name, rule] = rule_parts(line);
+    if (name == chain) only &= iptables::same_rule(rule, iptables::martian_rule());
+  });
+  return only;
+}
+
 // Does a rule outside of `chains` lead into `chain`?
 bool used_by_others(const TableRules& chains, std::string_view chain, std::string_view saved) {
   bool used = false;
@@ -326,12 +337,19 @@ std::string our_part(const TableRules& wanted, std::string_view saved) {
   return part;
 }
 
-std::string install_text(const TableRules& wanted, std::string_view saved) {
+bool has_kubelet(std::string_view saved_mangle) {
+  return has_chain(saved_mangle, "KUBE-KUBELET-CANARY") ||
+         has_chain(saved_mangle, "KUBE-IPTABLES-HINT");
+}
+
+std::string install_text(const TableRules& wanted, std::string_view saved, bool kubelet) {
   // What another mode or kube-proxy has made: `known` is that and ours.
   TableRules known = wanted;
   std::vector<std::string> stale;
   for (const std::string_view name : chains_of(saved)) {
-    if (is_ours(wanted, name) || !iptables::is_proxy_chain(table_of(wanted), name)) continue;
+    const bool proxys = iptables::is_proxy_chain(table_of(wanted), name) ||
+                        (!kubelet && name == iptables::kFirewall && guards_only(name, saved));
+    if (is_ours(wanted, name) || !proxys) continue;
     known.chains.push_back({std::string(name), {}});
     stale.emplace_back(name);
   }

@@ -46,9 +46,11 @@ std::vector<TableRules> wanted_rules(dataplane::Family family, const dataplane::
 std::string our_part(const TableRules& wanted, std::string_view saved);
 
 // For iptables-restore --noflush: makes the table's chains exactly as wanted, in one step, whatever
-// `saved` says of them. Chains of the iptables mode, and of kube-proxy, that are not wanted go;
-// everything else stays.
-std::string install_text(const TableRules& wanted, std::string_view saved);
+// `saved` says of them. Chains of the iptables mode, and of kube-proxy, that are not wanted go (of
+// KUBE-FIREWALL, which is the kubelet's too, only without a `kubelet`); everything else stays.
+std::string install_text(const TableRules& wanted, std::string_view saved, bool kubelet);
+// Does a kubelet keep rules on this node?
+bool has_kubelet(std::string_view saved_mangle);
 
 // Removes them; chains that others still lead into are emptied only. `owned`: table mangle has our
 // mark; without it only chains that no other mode and no kube-proxy has are ours. Empty: nothing to

@@ -32,8 +32,8 @@ class ModeSwitch : public Scenario {
     return result ? result->output : result.status().message();
   }
 
-  // What `left` would show of itself.
-  std::string remains(const std::string& left) {
+  // What `left` would show of itself beside `present`.
+  std::string remains(const std::string& left, const std::string& present) {
     std::string text;
     const auto lines_with = [&](const std::vector<std::string>& command, const std::string& sign) {
       std::istringstream lines(run(command));
@@ -45,8 +45,12 @@ class ModeSwitch : public Scenario {
     if (left == "iptables") {
       for (const char* save : {"iptables-nft-save", "ip6tables-nft-save", "iptables-legacy-save",
                                "ip6tables-legacy-save"}) {
-        lines_with({save}, "KUBE-");
-        lines_with({save}, "FAIRLEAD");
+        // The two modes with kube-proxy's chains have some in common.
+        const bool shared = present == "ipvs";
+        lines_with({save}, shared ? "KUBE-SVC-" : "KUBE-");
+        lines_with({save}, shared ? "FAIRLEAD-IPTABLES" : "FAIRLEAD");
+        if (shared) lines_with({save}, "KUBE-FIREWALL");
+        if (shared) lines_with({save}, "KUBE-NODEPORTS");
       }
     }
     if (left == "ipvs") {
@@ -75,7 +79,7 @@ class ModeSwitch : public Scenario {
     auto tcp = service("tcp").endpoints({"a1", "b1"}).protocols({Protocol::kTcp}).node_port();
     web.write();
     tcp.apply();
-    ASSERT_EQ(remains(next), "");
+    ASSERT_EQ(remains(next, mode()), "");
     std::vector<Open> open;
     const Target cluster_ip = tcp.at_cluster_ip(family()).front();
     open.push_back({"pod to a cluster IP", Conversation(question(pod(), cluster_ip)), true});
@@ -95,9 +99,9 @@ class ModeSwitch : public Scenario {
     const Status switched = world().switch_mode(next);
     ASSERT_TRUE(switched.ok()) << switched.message();
     settle();
-    EXPECT_TRUE(harness::eventually([&] { return remains(mode()).empty(); }))
+    EXPECT_TRUE(harness::eventually([&] { return remains(mode(), next).empty(); }))
         << "left by mode " << mode() << ":\n"
-        << remains(mode());
+        << remains(mode(), next);
     const Traffic::Report report = traffic.stop();
     EXPECT_GT(report.asked, 50U);
     // Packets of a connection that begins in the very moment when eBPF programs come or go may be

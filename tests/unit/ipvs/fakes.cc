@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <sstream>
 
+#include "ipvs/rules.h"
+
 namespace fairlead::ipvs::testing {
 namespace {
 
@@ -242,6 +244,9 @@ class FakeTool final : public iptables::Tool {
   }
   Result<std::string> list_chain(Family, std::string_view, std::string_view) override {
     return std::string();
+  }
+  Result<bool> has_chain(Family family, std::string_view table, std::string_view chain) override {
+    return ipvs::has_chain(host_.rules[key(family, table)], chain);
   }
   Result<uint64_t> stamp(Family, std::string_view) override { return host_.stamp; }
 

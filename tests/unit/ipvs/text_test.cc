@@ -87,7 +87,7 @@ TableRules nat() {
 }
 
 TEST(Rules, TakeOldJumpsOverAndLeaveOthersAlone) {
-  const std::string text = install_text(nat(), kSaved);
+  const std::string text = install_text(nat(), kSaved, true);
   EXPECT_NE(text.find("-D PREROUTING -m comment --comment old -j KUBE-SERVICES\n"),
             std::string::npos);
   EXPECT_NE(text.find("-I PREROUTING 1 "), std::string::npos);
@@ -117,7 +117,7 @@ TEST(Rules, RemovalLeavesOtherModesAlone) {
 }
 
 TEST(Rules, TakingOverRemovesWhatIsNotWanted) {
-  const std::string text = install_text(nat(), kIptablesMode);
+  const std::string text = install_text(nat(), kIptablesMode, true);
   EXPECT_NE(text.find("-X KUBE-SVC-XPGD46QRK7WJZT7O\n"), std::string::npos) << text;
   EXPECT_LT(text.find("-X KUBE-SVC-"), text.find("-A KUBE-SERVICES "));
 }
@@ -125,7 +125,7 @@ TEST(Rules, TakingOverRemovesWhatIsNotWanted) {
 TEST(Rules, SeveralPodRangesAreAChain) {
   dataplane::NodeRules rules;
   rules.detector.pod_prefixes = {prefix("10.1.0.0/16"), prefix("10.2.0.0/16")};
-  const std::string text = install_text(wanted_rules(Family::kIPv4, rules)[1], "");
+  const std::string text = install_text(wanted_rules(Family::kIPv4, rules)[1], "", true);
   EXPECT_NE(text.find("-A FAIRLEAD-NOT-PODS -s 10.2.0.0/16 -j RETURN\n"), std::string::npos);
 }
 
