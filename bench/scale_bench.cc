@@ -1,7 +1,7 @@
 // How Fairlead behaves at scale, measured from outside: the real daemon in a network namespace, a
 // Kubernetes API server in this process, real connections.
 //
-//   scale_bench [--quick] [--runs=3] [--modes=nftables,iptables,iptables-legacy,ebpf]
+//   scale_bench [--quick] [--runs=3] [--modes=nftables,iptables,iptables-legacy,ipvs,ebpf]
 //               [--only=start|change|load|traffic] [--json=FILE] [--markdown=FILE]
 //
 // Needs root. The figures go to standard output; the exit code does not depend on targets.
@@ -57,6 +57,8 @@ const std::map<std::string, Target>& targets() {
       {"iptables-legacy:cold-start-5000x5", {.at_most = 2}},
       {"iptables:change-p50-5000", {.at_most = 150}},
       {"iptables-legacy:change-p50-5000", {.at_most = 150}},
+      {"ipvs:cold-start-10000x5", {.at_most = 3}},
+      {"ipvs:change-p50-10000", {.at_most = 5}},
       {"ebpf:cold-start-10000x5", {.at_most = 1}},
       {"ebpf:cold-start-100000x5", {.at_most = 8}},
       {"ebpf:resident-10000x5", {.at_most = 60}},
@@ -109,6 +111,10 @@ Plan plan_for(const Options& options, const std::string& mode) {
             {{10, 5}, {10000, 5}},
             400,
             9};
+  if (mode == "ipvs") {
+    plan.starts = {{10000, 5}};
+    plan.changes = {100, 1000, 10000};
+  }
   // The kernel goes through an iptables chain rule by rule, and the tools through all of them.
   if (mode.starts_with("iptables")) {
     plan.starts = {{1000, 5}, {5000, 5}};
@@ -212,13 +218,16 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"start", "change", "load", "traffic"}));
   app.add_option("--modes", options.modes, "Measure these modes, in this order")
       ->delimiter(',')
-      ->check(CLI::IsMember({"nftables", "iptables", "iptables-legacy", "ebpf"}));
+      ->check(CLI::IsMember({"nftables", "iptables", "iptables-legacy", "ipvs", "ebpf"}));
   app.add_option("--json", options.json_path, "Write all figures to this file");
   app.add_option("--markdown", options.markdown_path, "Write the table to this file");
   CLI11_PARSE(app, argc, argv);
 
+  // IPVS has a kernel of its own where this machine's does not have it.
+  const bool ipvs = options.modes == std::vector<std::string>{"ipvs"};
   const std::string missing = fairlead::harness::missing_features(
-      {Feature::kRoot, Feature::kNetns, Feature::kVeth, Feature::kNftables});
+      {Feature::kRoot, Feature::kNetns, Feature::kVeth,
+       ipvs ? Feature::kIpvs : Feature::kNftables});
   if (!missing.empty()) {
     fmt::print("SKIPPED: {}\n", missing);
     return kSkipped;
