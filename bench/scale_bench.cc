@@ -225,9 +225,9 @@ int main(int argc, char** argv) {
 
   // IPVS has a kernel of its own where this machine's does not have it.
   const bool ipvs = options.modes == std::vector<std::string>{"ipvs"};
-  const std::string missing = fairlead::harness::missing_features(
-      {Feature::kRoot, Feature::kNetns, Feature::kVeth,
-       ipvs ? Feature::kIpvs : Feature::kNftables});
+  const std::string missing =
+      fairlead::harness::missing_features({Feature::kRoot, Feature::kNetns, Feature::kVeth,
+                                           ipvs ? Feature::kIpvs : Feature::kNftables});
   if (!missing.empty()) {
     fmt::print("SKIPPED: {}\n", missing);
     return kSkipped;

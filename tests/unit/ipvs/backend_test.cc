@@ -363,6 +363,56 @@ TEST_F(IpvsBackend, AnAuditRepairsWhatIsMissingWrongOrTooMuch) {
   EXPECT_EQ(report->repaired, 0U) << "nothing left to repair";
 }
 
+constexpr const char* kIptablesMode =
+    "*nat\n:PREROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-SVC-XPGD46QRK7WJZT7O - [0:0]\n"
+    "-A PREROUTING -j KUBE-SERVICES\n"
+    "-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-XPGD46QRK7WJZT7O\n";
+
+TEST_F(IpvsBackend, AnotherModesRulesServeUntilOursCan) {
+  Host fresh;
+  host_ = fresh;
+  host_.rules["v4 nat"] = kIptablesMode;
+  restart();
+  EXPECT_EQ(host_.restores, 0);
+  ASSERT_TRUE(backend_->audit().ok());
+  EXPECT_EQ(host_.rules["v4 nat"], kIptablesMode);
+  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
+  apply();
+  EXPECT_EQ(host_.rules["v4 nat"].find("KUBE-SVC"), std::string::npos);
+  EXPECT_NE(host_.rules["v4 nat"].find("--match-set KUBE-CLUSTER-IP"), std::string::npos);
+  EXPECT_NE(host_.rules["v4 mangle"].find(":FAIRLEAD-IPVS"), std::string::npos);
+}
+
+TEST_F(IpvsBackend, AnotherModeThatHasTakenOverKeepsItsRules) {
+  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
+  apply();
+  host_.servers.begin()->second.destinations.begin()->second.connections = 1;
+  host_.rules.clear();
+  host_.rules["v4 nat"] = kIptablesMode;
+  backend_ = create_backend(testing::seams_of(host_), options_);
+  const auto wait = backend_->release();
+  ASSERT_TRUE(wait.ok());
+  EXPECT_GT(wait->count(), 0) << "a connection would end";
+  ASSERT_TRUE(backend_->remove_all().ok());
+  EXPECT_EQ(host_.rules["v4 nat"], kIptablesMode);
+  EXPECT_EQ(host_.describe(), "");
+  EXPECT_TRUE(host_.sets.empty());
+  EXPECT_FALSE(host_.device);
+}
+
+// A kube-proxy of the same mode has the same device, sets and chains.
+TEST_F(IpvsBackend, WhatFairleadHasNotMadeIsNotCleanedUp) {
+  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
+  apply();
+  host_.sets.erase("FAIRLEAD-MARKS");
+  const std::string before = host_.describe();
+  backend_ = create_backend(testing::seams_of(host_), options_);
+  ASSERT_TRUE(backend_->remove_all().ok());
+  EXPECT_EQ(host_.describe(), before);
+  EXPECT_TRUE(host_.device);
+  EXPECT_EQ(host_.elements("KUBE-CLUSTER-IP"), "10.96.0.1,tcp:80");
+}
+
 TEST_F(IpvsBackend, OldKernelsWaitForNoReuse) {
   for (const auto& [release, value] :
        std::initializer_list<std::pair<const char*, const char*>>{{"4.19.0-27-amd64", "0"},
