@@ -81,6 +81,10 @@ TEST_P(SourceRanges, WithTheNodeInsideTheAddressItselfIsAdmitted) {
   harness::Namespace& node_ns = world().at("node-a");
   ASSERT_TRUE(node_ns.ip("address add " + host_prefix(vip) + " dev lo nodad\n").ok());
   const Place itself = {"node-a", of(vip), true};
+  // The kernel itself takes a moment to use a new IPv6 address: the first datagram may be lost.
+  for (const Target& target : web.at_load_balancer(family())) {
+    EXPECT_TRUE(eventually([&] { return ask(itself, target, kSilence).fate == Fate::kAnswered; }));
+  }
   reaches({itself}, web.at_load_balancer(family()), {"a1"});
   web.source_ranges(only(Topology::outside(0))).apply();
   dropped({itself}, web.at_load_balancer(family()));
