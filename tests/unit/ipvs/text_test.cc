@@ -102,22 +102,22 @@ TEST(Rules, RemovalLeavesChainsThatOthersUse) {
   EXPECT_EQ(text.find("SOMEBODY"), std::string::npos) << text;
 }
 
-constexpr std::string_view kIptablesMode =
+constexpr std::string_view kRulesOfIptablesMode =
     "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SVC-XPGD46QRK7WJZT7O - [0:0]\n"
     "-A PREROUTING -j KUBE-SERVICES\n"
     "-A KUBE-SERVICES -d 10.96.0.1/32 -j KUBE-SVC-XPGD46QRK7WJZT7O\nCOMMIT\n";
 
 // Without our mark in table mangle, chains of these names are another mode's or kube-proxy's.
 TEST(Rules, RemovalLeavesOtherModesAlone) {
-  EXPECT_EQ(removal_text(nat(), kIptablesMode, false), "");
+  EXPECT_EQ(removal_text(nat(), kRulesOfIptablesMode, false), "");
   EXPECT_EQ(removal_text(nat(), "", true), "");
-  EXPECT_TRUE(foreign_proxy_rules(kIptablesMode, ""));
-  EXPECT_FALSE(foreign_proxy_rules(kIptablesMode, "*mangle\n:FAIRLEAD-IPVS - [0:0]\n"));
+  EXPECT_TRUE(foreign_proxy_rules(kRulesOfIptablesMode, ""));
+  EXPECT_FALSE(foreign_proxy_rules(kRulesOfIptablesMode, "*mangle\n:FAIRLEAD-IPVS - [0:0]\n"));
   EXPECT_FALSE(foreign_proxy_rules("*nat\nCOMMIT\n", ""));
 }
 
 TEST(Rules, TakingOverRemovesWhatIsNotWanted) {
-  const std::string text = install_text(nat(), kIptablesMode, true);
+  const std::string text = install_text(nat(), kRulesOfIptablesMode, true);
   EXPECT_NE(text.find("-X KUBE-SVC-XPGD46QRK7WJZT7O\n"), std::string::npos) << text;
   EXPECT_LT(text.find("-X KUBE-SVC-"), text.find("-A KUBE-SERVICES "));
 }
