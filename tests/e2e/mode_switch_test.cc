@@ -56,7 +56,7 @@ class ModeSwitch : public Scenario {
     if (left == "ipvs") {
       lines_with({"ipset", "list", "-n"}, "-");
       lines_with({"ip", "-o", "link"}, "kube-ipvs0");
-      lines_with({"ipvsadm", "-L", "-n"}, ":");
+      lines_with({"ipvsadm", "-L", "-n"}, "Masq");
       for (const char* save : {"iptables-save", "ip6tables-save"}) {
         lines_with({save}, "IPVS");
         lines_with({save}, "KUBE-NODE-PORT ");
