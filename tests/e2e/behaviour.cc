@@ -12,6 +12,7 @@ bool has(std::string_view mode, Behaviour behaviour) {
       {"ebpf", Behaviour::kStaleUdpSocketsAreAborted},
       {"ebpf", Behaviour::kTerminatingEndpointsLoseUdpFlows},
       {"ipvs", Behaviour::kTerminatingEndpointsLoseUdpFlows},
+      {"ipvs", Behaviour::kADatagramIsLostWithItsEndpoint},
       {"ipvs", Behaviour::kAffinityIsPerAddress},
       {"ipvs", Behaviour::kAffinityOutlivesConnections},
   };
