@@ -66,6 +66,10 @@ const std::map<std::string, Target>& targets() {
       {"ebpf:change-p50-100000", {.at_most = 2}},
       {"ebpf:idle-10000x5", {.at_most = 0.1}},
       {"ebpf:ports-400", {.at_most = 50}},
+      {"ebpf:requests-over-nftables-pod-10x5", {.at_least = 1}},
+      {"ebpf:requests-over-nftables-client-10x5", {.at_least = 1}},
+      {"ebpf:requests-over-nftables-pod-10000x5", {.at_least = 1}},
+      {"ebpf:requests-over-nftables-client-10000x5", {.at_least = 1}},
       {"ebpf:stream-pod-10x5-ratio", {.at_least = 1}},
       {"ebpf:stream-pod-10000x5-ratio", {.at_least = 1}},
   };
@@ -178,23 +182,17 @@ Status measure(const Options& options, const Setup& setup, std::vector<Figure>& 
   return {};
 }
 
-// The rate of short connections of one mode over that of another, both measured above.
-std::vector<Figure> compare_modes(const Report& report) {
-  std::vector<Figure> compared;
-  for (const Figure& figure : report.figures) {
-    const std::string prefix = "ebpf:requests-";
-    if (!figure.id.starts_with(prefix) || figure.unit != "/s" || figure.id.ends_with("-direct")) {
-      continue;
-    }
-    const std::string rest = figure.id.substr(prefix.size());
-    const double other = value_of(report.figures, "nftables:requests-" + rest);
-    if (other == 0) continue;
-    Figure ratio{"ebpf:requests-over-nftables-" + rest, figure.title + ", ebpf : nftables", "",
-                 figure.value / other};
-    ratio.at_least = 1;
-    compared.push_back(std::move(ratio));
+// Mode ebpf beside mode nftables, where both are measured.
+Status compare_modes(const Options& options, const BpfSandbox* sandbox,
+                     std::vector<Figure>& figures) {
+  if (std::count(options.modes.begin(), options.modes.end(), "nftables") == 0) return {};
+  if (!options.only.empty() && options.only != "traffic") return {};
+  for (const Shape& shape : plan_for(options, "ebpf").traffic) {
+    fmt::print(stderr, "measuring ebpf beside nftables: {}\n", shape.to_string());
+    RETURN_IF_ERROR(fairlead::bench::measure_side_by_side({"ebpf", sandbox}, {"nftables", nullptr},
+                                                          shape, options.quick ? 2 : 40, figures));
   }
-  return compared;
+  return {};
 }
 
 bool write_file(const std::string& path, const std::string& text) {
@@ -253,10 +251,10 @@ int main(int argc, char** argv) {
   for (const std::string& mode : options.modes) {
     std::vector<Figure> figures;
     status = measure(options, {mode, sandbox.get()}, figures);
+    if (status && mode == "ebpf") status = compare_modes(options, sandbox.get(), figures);
     report.add(mode, std::move(figures));
     if (!status) break;
   }
-  for (Figure& figure : compare_modes(report)) report.figures.push_back(std::move(figure));
   for (Figure& figure : report.figures) {
     const auto target = targets().find(figure.id);
     if (target == targets().end()) continue;

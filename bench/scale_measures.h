@@ -34,4 +34,9 @@ Status measure_ports(const Setup& setup, Shape shape, uint32_t ports, int sample
 // to the pod in turn: bytes a second over one connection, and short connections a second.
 Status measure_traffic(const Setup& setup, Shape shape, int rounds, std::vector<Figure>& figures);
 
+// In two worlds at once, one of each mode, from both places: short connections a second through a
+// ClusterIP, in turn, and `one` over `other`.
+Status measure_side_by_side(const Setup& one, const Setup& other, Shape shape, int rounds,
+                            std::vector<Figure>& figures);
+
 }  // namespace fairlead::bench

@@ -146,4 +146,39 @@ Status measure_traffic(const Setup& setup, Shape shape, int rounds, std::vector<
   return world->stop_proxy();
 }
 
+Status measure_side_by_side(const Setup& one, const Setup& other, Shape shape, int rounds,
+                            std::vector<Figure>& figures) {
+  std::array<std::unique_ptr<ScaleWorld>, 2> worlds;
+  ASSIGN_OR_RETURN(worlds[0], ScaleWorld::create(one, shape));
+  ASSIGN_OR_RETURN(worlds[1], ScaleWorld::create(other, shape));
+  // A daemon that starts removes what another mode has left on the node, and pinned BPF objects are
+  // of no network namespace: mode ebpf, the one, comes last.
+  for (const size_t which : {1, 0}) {
+    RETURN_IF_ERROR(worlds[which]->start_proxy(std::chrono::seconds(180)).status());
+  }
+  const Host service = service_ip(shape.services / 2);
+  const auto ask = [&](ScaleWorld& world, From from) {
+    return world.at(from).run([&] { return requests_per_second(service, kServicePort); });
+  };
+  for (const From from : {From::kPod, From::kClient}) {
+    std::vector<double> ratios;
+    for (int i = 0; i < rounds; ++i) {
+      // Whoever goes second finds the caches of the first: each does so as often.
+      const size_t first = static_cast<size_t>(i % 2);
+      std::array<double, 2> rates{};
+      for (const size_t which : {first, 1 - first}) rates[which] = ask(*worlds[which], from);
+      if (rates[1] > 0) ratios.push_back(rates[0] / rates[1]);
+    }
+    figures.push_back(
+        median_figure(fmt::format("requests-over-{}-{}-{}", other.mode,
+                                  from == From::kPod ? "pod" : "client", shape.id()),
+                      fmt::format("short connections a second {}, {} : {}, in turn, {}",
+                                  from == From::kPod ? "from a pod of the node" : "from outside",
+                                  one.mode, other.mode, shape.to_string()),
+                      "", ratios));
+  }
+  for (const auto& world : worlds) RETURN_IF_ERROR(world->stop_proxy());
+  return {};
+}
+
 }  // namespace fairlead::bench

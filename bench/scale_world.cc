@@ -110,8 +110,8 @@ Result<std::unique_ptr<ScaleWorld>> ScaleWorld::create(const Setup& setup, Shape
                                                        uint32_t ports) {
   std::unique_ptr<ScaleWorld> world(new ScaleWorld(setup, shape, ports));
   const char* directory = std::getenv("TMPDIR");
-  world->log_path_ = fmt::format("{}/fairlead-bench-{}.log",
-                                 directory != nullptr ? directory : "/tmp", ::getpid());
+  world->log_path_ = fmt::format("{}/fairlead-bench-{}-{}.log",
+                                 directory != nullptr ? directory : "/tmp", ::getpid(), setup.mode);
   RETURN_IF_ERROR(world->build_network());
   RETURN_IF_ERROR(world->fill_api());
   return world;
