@@ -252,7 +252,8 @@ Result<ScaleWorld::StartTimes> ScaleWorld::start_proxy(std::chrono::seconds pati
 }
 
 Status ScaleWorld::stop_proxy() {
-  const Result<int> code = proxy_->stop();
+  // An audit that has begun is finished first, and in user-mode Linux takes its time.
+  const Result<int> code = proxy_->stop(std::chrono::seconds(60));
   proxy_.reset();
   if (!code) return code.status();
   if (*code == 0) return {};
