@@ -10,6 +10,11 @@ endfunction()
 # All tests that need no daemon: what the sanitizer builds run.
 add_custom_target(unit_tests)
 
+# For what runs about once for each time that it is compiled.
+function(fairlead_compiles_fast name)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
+endfunction()
+
 # fairlead_test(name SOURCES ... LIBRARIES ... [LABELS ...])
 # A GoogleTest binary, one ctest entry. Tests that need root or a kernel feature skip by name.
 function(fairlead_test name)
@@ -22,6 +27,7 @@ function(fairlead_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   add_dependencies(unit_tests ${name})
+  fairlead_compiles_fast(${name})
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGUMENTS})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
