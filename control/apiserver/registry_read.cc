@@ -1,0 +1,246 @@
+#include <fmt/format.h>
+
+#include <charconv>
+#include <chrono>
+
+#include "control/apiserver/registry_impl.h"
+
+namespace fairlead::apiserver {
+
+namespace {
+
+constexpr size_t kScanPage = 1000;
+constexpr char kHex[] = "0123456789abcdef";
+
+// "continue" is the revision and the last key, which nobody but this file may understand.
+std::string encode_continuation(store::Revision revision, std::string_view last) {
+  std::string text = std::to_string(revision) + '-';
+  for (const char c : last) {
+    text += kHex[static_cast<unsigned char>(c) >> 4];
+    text += kHex[static_cast<unsigned char>(c) & 15];
+  }
+  return text;
+}
+
+struct Continuation {
+  store::Revision revision = 0;
+  std::string last;
+};
+
+std::optional<Continuation> decode_continuation(std::string_view text) {
+  Continuation made;
+  const size_t dash = text.find('-');
+  if (dash == std::string_view::npos) return std::nullopt;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + dash, made.revision);
+  if (error != std::errc() || end != text.data() + dash || made.revision <= 0) return std::nullopt;
+  const std::string_view hex = text.substr(dash + 1);
+  if (hex.size() % 2 != 0 || hex.empty() || hex.size() > 2 * store::kMaxKeyBytes) {
+    return std::nullopt;
+  }
+  for (size_t i = 0; i < hex.size(); i += 2) {
+    uint8_t byte = 0;
+    const auto [stop, bad] = std::from_chars(hex.data() + i, hex.data() + i + 2, byte, 16);
+    if (bad != std::errc() || stop != hex.data() + i + 2) return std::nullopt;
+    made.last += static_cast<char>(byte);
+  }
+  return made;
+}
+
+bool passes(const Object& object, const ListOptions& options) {
+  if (!options.labels.empty() && !options.labels.matches(object.value().at("metadata.labels"))) {
+    return false;
+  }
+  return options.fields.empty() || options.fields.matches(object.value());
+}
+
+ApiError bad_option(std::string_view field, std::string_view detail) {
+  return bad_request(fmt::format("{}: Forbidden: {}", field, detail));
+}
+
+// Which state a list is of.
+struct Which {
+  store::Revision exact = 0;
+  store::Revision at_least = 0;
+  bool cached = false;
+};
+
+Outcome<Which> which_state(const ListOptions& options) {
+  Which which;
+  if (!options.continuation.empty()) {
+    if (!options.resource_version.empty() && options.resource_version != "0") {
+      return bad_request("specifying resource version is not allowed when using continue");
+    }
+    return which;
+  }
+  if (options.resource_version.empty()) {
+    if (!options.match.empty()) {
+      return bad_option("resourceVersionMatch",
+                        "resourceVersionMatch is forbidden unless resourceVersion is provided");
+    }
+    return which;
+  }
+  Outcome<store::Revision> revision = parse_revision(options.resource_version);
+  if (!revision) return revision.error();
+  if (options.match == "Exact") {
+    if (*revision == 0) {
+      return bad_option("resourceVersionMatch",
+                        "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\"");
+    }
+    which.exact = *revision;
+  } else if (!options.match.empty() && options.match != "NotOlderThan") {
+    return bad_request(
+        fmt::format("resourceVersionMatch: Unsupported value: \"{}\": supported values: \"Exact\", "
+                    "\"NotOlderThan\"",
+                    options.match));
+  } else if (*revision == 0) {
+    which.cached = true;
+  } else if (options.match.empty() && options.limit > 0) {
+    which.exact = *revision;  // what paging clients have relied on before there was a match
+  } else {
+    which.at_least = *revision;
+  }
+  return which;
+}
+
+}  // namespace
+
+Outcome<store::Revision> parse_revision(std::string_view text) {
+  uint64_t revision = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), revision);
+  if (error != std::errc() || end != text.data() + text.size() || revision > INT64_MAX) {
+    return bad_request(
+        fmt::format("resourceVersion: Invalid value: \"{}\": strconv.ParseUint: "
+                    "parsing \"{}\": invalid syntax",
+                    text, text));
+  }
+  return static_cast<store::Revision>(revision);
+}
+
+StoreCall<Result<store::RangeResult>> RegistryImpl::range(store::RangeRequest request) {
+  return StoreCall<Result<store::RangeResult>>(
+      pool_, [this, request = std::move(request)](auto done) { store_.range(request, done); });
+}
+
+StoreCall<Result<store::WriteOutcome>> RegistryImpl::put(std::string key, std::string value,
+                                                         store::Expect expect,
+                                                         store::LeaseId lease) {
+  return StoreCall<Result<store::WriteOutcome>>(
+      pool_, [this, key = std::move(key), value = std::move(value), expect, lease](auto done) {
+        store_.put(key, value, expect, lease, done);
+      });
+}
+
+StoreCall<Result<store::WriteOutcome>> RegistryImpl::erase(std::string key, store::Expect expect) {
+  return StoreCall<Result<store::WriteOutcome>>(
+      pool_, [this, key = std::move(key), expect](auto done) { store_.remove(key, expect, done); });
+}
+
+RegistryImpl::Answer<store::EntryPtr> RegistryImpl::load(std::string key) {
+  store::RangeRequest request;
+  request.key = std::move(key);
+  Result<store::RangeResult> found = co_await range(std::move(request));
+  if (!found) co_return from_status(found.status());
+  if (found->entries.empty()) co_return store::EntryPtr();
+  co_return std::move(found->entries[0]);
+}
+
+RegistryImpl::Answer<ObjectPtr> RegistryImpl::do_get(Target target, std::string resource_version) {
+  store::RangeRequest request;
+  request.key = object_key(*target.resource, target.space, target.name);
+  store::Revision at_least = 0;
+  if (!resource_version.empty()) {
+    Outcome<store::Revision> revision = parse_revision(resource_version);
+    if (!revision) co_return revision.error();
+    at_least = *revision;
+    request.allow_cached = at_least == 0;
+  }
+  Result<store::RangeResult> found = co_await range(std::move(request));
+  if (!found) co_return from_status(found.status());
+  if (found->revision < at_least) {
+    co_return too_large_resource_version(at_least, found->revision);
+  }
+  if (found->entries.empty()) co_return not_found(*target.resource, target.name);
+  store::EntryPtr entry = found->entries[0];
+  const std::string_view sub = target.subresource ? target.subresource->name : "";
+  if (sub == "scale") {
+    const schema::Resource& storage = storage_of(*target.resource);
+    const schema::Document object = decode_stored(*entry, entry->mod_revision, storage);
+    co_return object_of(scale_of(object.root, storage), nullptr,
+                        schema::find_type(target.subresource->type_name), entry->mod_revision);
+  }
+  if (target.subresource && (target.subresource->verbs & schema::kGet) == 0) {
+    co_return method_not_allowed(*target.resource, "get");
+  }
+  const store::Revision revision = entry->mod_revision;
+  co_return cache_.get(entry, revision, *target.resource);
+}
+
+RegistryImpl::Answer<ListAnswer> RegistryImpl::do_list(Target target, ListOptions options) {
+  Outcome<Which> which = which_state(options);
+  if (!which) co_return which.error();
+  const std::string prefix = space_prefix(*target.resource, target.space);
+  store::RangeRequest page;
+  page.key = prefix;
+  page.end = store::prefix_end(prefix);
+  page.revision = which->exact;
+  page.allow_cached = which->cached;
+  if (!options.continuation.empty()) {
+    const std::optional<Continuation> from = decode_continuation(options.continuation);
+    if (!from || from->revision > store_.revision()) {
+      co_return bad_request("continue key is not valid");
+    }
+    page.key = store::key_after(prefix + from->last);
+    page.revision = from->revision;
+  }
+  // One object, when that is all that can match.
+  const std::string_view name = options.fields.name();
+  const bool single = !name.empty() && (!target.resource->namespaced || !target.space.empty());
+  if (single) {
+    page.key = prefix + std::string(name);
+    page.end.clear();
+  }
+  const bool filtered = !options.labels.empty() || !options.fields.empty();
+  const size_t limit = options.limit > 0 ? static_cast<size_t>(options.limit) : 0;
+  ListAnswer answer;
+  while (true) {
+    page.limit = limit == 0 ? 0 : filtered ? std::max(limit, kScanPage) : limit;
+    Result<store::RangeResult> found = co_await range(page);
+    if (!found) {
+      if (found.status().code() == StatusCode::kExpired) {
+        co_return expired(
+            options.continuation.empty()
+                ? "The resourceVersion for the provided list is too old."
+                : "The provided continue parameter is too old to display a consistent list "
+                  "result. You can start a new list without the continue parameter.");
+      }
+      const store::Revision newest = store_.revision();
+      if (page.revision > newest) co_return too_large_resource_version(page.revision, newest);
+      co_return from_status(found.status());
+    }
+    if (found->revision < which->at_least) {
+      co_return too_large_resource_version(which->at_least, found->revision);
+    }
+    answer.revision = page.revision != 0 ? page.revision : found->revision;
+    page.revision = answer.revision;
+    size_t taken = 0;
+    for (const store::EntryPtr& entry : found->entries) {
+      if (limit != 0 && answer.objects.size() == limit) break;
+      ++taken;
+      ObjectPtr object = stored_object(entry, entry->mod_revision, *target.resource);
+      if (filtered && !passes(*object, options)) continue;
+      answer.objects.push_back(std::move(object));
+    }
+    const bool rest = taken < found->entries.size() || found->more;
+    if (!rest || taken == 0) break;
+    page.key = store::key_after(found->entries[taken - 1]->key);
+    if (limit != 0 && answer.objects.size() == limit) {
+      answer.continuation = encode_continuation(
+          answer.revision, found->entries[taken - 1]->key.substr(prefix.size()));
+      if (!filtered) answer.remaining = static_cast<int64_t>(found->count - taken);
+      break;
+    }
+  }
+  co_return answer;
+}
+
+}  // namespace fairlead::apiserver
