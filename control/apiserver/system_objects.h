@@ -1,0 +1,53 @@
+// The objects that every cluster has: four namespaces, and the service "kubernetes" with this and
+// all other living servers as its endpoints.
+//
+// A server is alive as long as its key below /masterleases/ is, which it makes with a lease. All
+// objects are applied, so that what is there already stays and what got lost comes again.
+//
+// Threads: one owner, not a thread of the pool: the functions block. The registry and the store
+// must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "control/apiserver/registry.h"
+#include "control/apiserver/service_reserver.h"
+#include "control/store/store.h"
+
+namespace fairlead::apiserver {
+
+struct SystemOptions {
+  std::string address;  // under which clients reach this server; empty: no endpoint
+  uint16_t port = 6443;
+  ServiceRanges ranges;
+};
+
+class SystemObjects {
+ public:
+  SystemObjects(Registry& registry, store::Store& store, SystemOptions options)
+      : registry_(registry), store_(store), options_(std::move(options)) {}
+
+  // Everything, once; before clients are served.
+  Status ensure();
+  // Keeps this server alive and the endpoints right. To be called every kInterval.
+  Status refresh();
+  // This server stops: the others take it out of the endpoints.
+  void leave();
+
+  static constexpr int kInterval = 5;  // seconds
+
+ private:
+  Status apply(std::string_view group, std::string_view version, std::string_view plural,
+               std::string_view space, std::string_view name, const std::string& body);
+  Result<std::vector<std::string>> living();
+
+  Registry& registry_;
+  store::Store& store_;
+  const SystemOptions options_;
+  store::LeaseId lease_ = 0;
+};
+
+}  // namespace fairlead::apiserver
