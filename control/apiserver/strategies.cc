@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -119,10 +120,48 @@ void update_signing_request(Document& next, const Value& old) {
   next.root.set(next.arena, "spec", old.get("spec").clone(next.arena));
 }
 
+// Does the type have node ports?
+bool wants_ports(const Value& spec) {
+  const std::string_view type = spec.get("type").as_string();
+  const Value& allocate = spec.get("allocateLoadBalancerNodePorts");
+  return type == "NodePort" ||
+         (type == "LoadBalancer" && (allocate.is_null() || allocate.as_bool()));
+}
+
+// A change of type takes along what only the old type has, where the user has not touched it: a
+// patch of the type alone is enough.
+void drop_what_the_type_lacks(Value& spec, const Value& before) {
+  const std::string_view type = spec.get("type").as_string();
+  const auto drop = [&](std::string_view field) {
+    if (spec.get(field) == before.get(field)) spec.erase(field);
+  };
+  if (wants_ports(before) && !wants_ports(spec)) {
+    Value* ports = spec.find("ports");
+    for (Value& port : ports ? ports->items() : std::span<Value>()) {
+      for (const Value& was : before.get("ports").items()) {
+        if (was.get("nodePort") == port.get("nodePort")) port.erase("nodePort");
+      }
+    }
+  }
+  if (type == "ClusterIP" || type == "ExternalName") drop("externalTrafficPolicy");
+  const bool has_check =
+      type == "LoadBalancer" && spec.get("externalTrafficPolicy").as_string() == "Local";
+  if (!has_check) drop("healthCheckNodePort");
+  if (type != "LoadBalancer") {
+    drop("allocateLoadBalancerNodePorts");
+    drop("loadBalancerClass");
+  }
+  if (type == "ExternalName") {
+    drop("clusterIP");
+    drop("clusterIPs");
+  }
+}
+
 // What was given out stays with the service while nobody asks for something else.
 void update_service(Document& next, const Value& old) {
   Value& spec = next.root.ensure(next.arena, "spec");
   const Value& before = old.get("spec");
+  drop_what_the_type_lacks(spec, before);
   const bool external = spec.get("type").as_string() == "ExternalName";
   if (external || before.get("type").as_string() == "ExternalName") return;
   for (const std::string_view field : {"clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"}) {
@@ -133,14 +172,9 @@ void update_service(Document& next, const Value& old) {
       spec.set(next.arena, field, before.get(field).clone(next.arena));
     }
   }
-  const auto wants_ports = [](const Value& of) {
-    const std::string_view type = of.get("type").as_string();
-    return type == "NodePort" ||
-           (type == "LoadBalancer" && (of.get("allocateLoadBalancerNodePorts").is_null() ||
-                                       of.get("allocateLoadBalancerNodePorts").as_bool()));
-  };
   if (wants_ports(spec) && wants_ports(before)) {
-    for (Value& port : spec.ensure(next.arena, "ports").items()) {
+    Value* ports = spec.find("ports");
+    for (Value& port : ports ? ports->items() : std::span<Value>()) {
       if (port.get("nodePort").as_int() != 0) continue;
       for (const Value& was : before.get("ports").items()) {
         if (was.get("port") == port.get("port") && was.get("protocol") == port.get("protocol") &&

@@ -110,7 +110,7 @@ TEST_F(Services, ChosenOnesAreChecked) {
     return create("services", fmt::format("{{metadata: {{name: {}}}, spec: {{type: NodePort, "
                                           "clusterIP: 10.0.0.{}, ports: [{{port: 80, nodePort: "
                                           "{}}}]}}}}",
-                                          name, name[0], number));
+                                          name, static_cast<int>(name[0]), number));
   };
   ASSERT_EQ(with_port("c", 30001), "c");
   EXPECT_EQ(with_port("d", 30001),
