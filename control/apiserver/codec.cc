@@ -135,8 +135,7 @@ ObjectPtr stored_object(store::EntryPtr entry, store::Revision revision, const R
 ObjectPtr ObjectCache::get(const store::EntryPtr& entry, store::Revision revision,
                            const Resource& resource) {
   const size_t where =
-      (static_cast<size_t>(revision) * 2 + (entry->mod_revision == revision ? 0 : 1)) %
-      slots_.size();
+      (static_cast<size_t>(revision) * 2 + (entry->mod_revision == revision ? 0 : 1)) % kSlots;
   const MutexLock lock(mutex_);
   Slot& slot = slots_[where];
   if (slot.entry != entry.get() || slot.resource != &resource || slot.revision != revision) {

@@ -61,8 +61,10 @@ class ObjectCache {
     ObjectPtr object;
   };
 
+  static constexpr size_t kSlots = 256;
+
   Mutex mutex_;
-  std::array<Slot, 256> slots_ GUARDED_BY(mutex_);
+  std::array<Slot, kSlots> slots_ GUARDED_BY(mutex_);
 };
 
 }  // namespace fairlead::apiserver

@@ -48,7 +48,8 @@ class Reservation {
  public:
   virtual ~Reservation() = default;
   // The write happened or did not: keeps what it needs, gives back what it does not, and what the
-  // previous object held and the next does not. Called once.
+  // previous object held and the next does not. Called once; not at all when nobody can know
+  // whether the write happened: what is reserved stays then.
   virtual void settle(bool happened) = 0;
 };
 
@@ -57,9 +58,10 @@ class Reserver {
   virtual ~Reserver() = default;
   // The rows that it wants to see.
   virtual bool concerns(const schema::Resource& resource) const = 0;
-  // Called after admission, before validation; not with dry runs' effects: with `write.dry_run` it
-  // picks without holding. Deletions are shown to it when the object is about to leave the store.
-  // The reservation may be null when there is nothing to settle.
+  // Called after admission and validation, so that what is refused costs no reservation; not with
+  // dry runs' effects: with `write.dry_run` it picks without holding. Deletions are shown to it
+  // when the object is about to leave the store. The reservation may be null when there is nothing
+  // to settle.
   virtual void reserve(Write& write,
                        std::function<void(Outcome<std::unique_ptr<Reservation>>)> done) = 0;
 };
