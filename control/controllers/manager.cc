@@ -60,7 +60,7 @@ void ControllerManager::start() {
   if (loop_) return;
   loop_ = std::make_shared<ThreadLoop>();
   loop_->post([this] {
-    publish();
+    publish_each_second();
     if (!options_.elect) {
       lead();
       return;
@@ -101,10 +101,12 @@ void ControllerManager::lead() {
   ++terms_;
   set_ = std::make_unique<ControllerSet>(cluster_, loop_, options_);
   set_->start();
+  publish();
 }
 
 void ControllerManager::step_down() {
   set_ = nullptr;
+  publish();
 }
 
 void ControllerManager::publish() {
@@ -112,12 +114,14 @@ void ControllerManager::publish() {
   now.leading = set_ != nullptr;
   now.terms = terms_;
   if (set_) now.controllers = set_->metrics();
-  {
-    MutexLock lock(mutex_);
-    metrics_ = std::move(now);
-  }
-  // The loop does not outlive this manager.
-  loop_->after(std::chrono::seconds(1), [this] { publish(); });
+  MutexLock lock(mutex_);
+  metrics_ = std::move(now);
+}
+
+// The loop does not outlive this manager.
+void ControllerManager::publish_each_second() {
+  publish();
+  loop_->after(std::chrono::seconds(1), [this] { publish_each_second(); });
 }
 
 ManagerMetrics ControllerManager::metrics() const {

@@ -68,7 +68,8 @@ class ControllerManager {
  private:
   void lead();
   void step_down();
-  void publish();
+  void publish() EXCLUDES(mutex_);
+  void publish_each_second();
 
   Cluster& cluster_;
   const ManagerOptions options_;

@@ -98,7 +98,7 @@ void FakeCluster::lose_watches(Status why) {
 }
 
 void FakeCluster::resume() {
-  paused_ = false;
+  paused_.clear();
   std::vector<std::pair<Key, Event>> held;
   held.swap(held_);
   for (auto& [key, event] : held) tell(event.type, key, event.object);
@@ -145,7 +145,7 @@ void FakeCluster::drop(const Key& key) {
 
 void FakeCluster::tell(Event::Type type, const Key& key, const ObjectPtr& object) {
   Event event{type, object, std::string(revision_of(*object))};
-  if (paused_) {
+  if (paused_.count(key.first) != 0) {
     held_.emplace_back(key, event);
     return;
   }

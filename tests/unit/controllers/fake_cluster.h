@@ -33,8 +33,8 @@ class FakeCluster final : public Cluster {
 
   // Ends all watches: with kExpired, or ok as a server does that closes.
   void lose_watches(Status why);
-  // Watches hear nothing until resume().
-  void pause() { paused_ = true; }
+  // Watches hear nothing of this resource until resume().
+  void pause(std::string_view plural) { paused_.emplace(plural); }
   void resume();
   // "verb plural space/name" of every write since the last call.
   std::vector<std::string> take_writes();
@@ -68,7 +68,7 @@ class FakeCluster final : public Cluster {
   uint64_t revision_ = 100;
   uint64_t uids_ = 0;
   uint64_t names_ = 0;
-  bool paused_ = false;
+  std::set<std::string> paused_;
 };
 
 }  // namespace fairlead::controllers
