@@ -7,7 +7,7 @@
 namespace fairlead::controllers {
 namespace {
 
-std::string service(std::string_view spec, std::string_view labels = "{}") {
+std::string endpoint_service(std::string_view spec, std::string_view labels = "{}") {
   return fmt::format(
       "{{apiVersion: v1, kind: Service, metadata: {{name: web, namespace: d, uid: s1, labels: "
       "{}}}, "
@@ -15,8 +15,9 @@ std::string service(std::string_view spec, std::string_view labels = "{}") {
       labels, spec);
 }
 
-std::string pod(std::string_view name, std::string_view ip, std::string_view ready = "True",
-                std::string_view meta = "", std::string_view spec = "nodeName: n1") {
+std::string endpoint_pod(std::string_view name, std::string_view ip,
+                         std::string_view ready = "True", std::string_view meta = "",
+                         std::string_view spec = "nodeName: n1") {
   return fmt::format(
       "{{metadata: {{name: {0}, namespace: d, uid: u-{0}{3}}}, spec: {{{4}}}, status: {{podIP: "
       "'{1}', conditions: [{{type: Ready, status: '{2}'}}]}}}}",
@@ -63,33 +64,34 @@ TEST(Endpoints, Subsets) {
   } cases[] = {
       {"sorted, by ready and not",
        two_ports,
-       {pod("b", "10.1.0.2"), pod("a", "10.1.0.1"), pod("c", "10.1.0.3", "False")},
+       {endpoint_pod("b", "10.1.0.2"), endpoint_pod("a", "10.1.0.1"),
+        endpoint_pod("c", "10.1.0.3", "False")},
        "8080+443: 10.1.0.1 10.1.0.2 | 10.1.0.3"},
       {"different ports, different subsets",
        named,
-       {pod("a", "10.1.0.1", "True", "", with_port(91)),
-        pod("b", "10.1.0.2", "True", "", with_port(90)), pod("c", "10.1.0.3")},
+       {endpoint_pod("a", "10.1.0.1", "True", "", with_port(91)),
+        endpoint_pod("b", "10.1.0.2", "True", "", with_port(90)), endpoint_pod("c", "10.1.0.3")},
        "90: 10.1.0.2; 91: 10.1.0.1"},
       {"terminating pods are left out",
        two_ports,
-       {pod("a", "10.1.0.1", "True", ", deletionTimestamp: '2024-01-01T00:00:00Z'")},
+       {endpoint_pod("a", "10.1.0.1", "True", ", deletionTimestamp: '2024-01-01T00:00:00Z'")},
        ""},
       {"but where everything is published",
        two_ports + ", publishNotReadyAddresses: true",
-       {pod("a", "10.1.0.1", "False", ", deletionTimestamp: '2024-01-01T00:00:00Z'")},
+       {endpoint_pod("a", "10.1.0.1", "False", ", deletionTimestamp: '2024-01-01T00:00:00Z'")},
        "8080+443: 10.1.0.1"},
       {"headless without ports",
        "clusterIP: None, selector: {a: b}",
-       {pod("a", "10.1.0.1")},
+       {endpoint_pod("a", "10.1.0.1")},
        ": 10.1.0.1"},
       {"the first family only",
        two_ports + ", ipFamilies: [IPv6, IPv4]",
-       {pod("a", "10.1.0.1"), pod("b", "fd00::1")},
+       {endpoint_pod("a", "10.1.0.1"), endpoint_pod("b", "fd00::1")},
        "8080+443: fd00::1"},
   };
   for (const auto& row : cases) {
     EndpointsInput input;
-    input.service = object(service(row.spec));
+    input.service = object(endpoint_service(row.spec));
     input.pods = objects(row.pods);
     const Plan plan = plan_endpoints(input);
     ASSERT_EQ(plan.writes.size(), 1u) << row.what;
@@ -97,20 +99,21 @@ TEST(Endpoints, Subsets) {
     // What was written is what is wanted.
     input.existing = share(copy_of(plan.writes[0].body.root));
     EXPECT_TRUE(plan_endpoints(input).writes.empty()) << row.what;
-    input.service = object(service(row.spec, "{new: label}"));
+    input.service = object(endpoint_service(row.spec, "{new: label}"));
     EXPECT_EQ(plan_endpoints(input).writes.size(), 1u) << row.what;
   }
 }
 
 TEST(Endpoints, AreCutAtAThousandAndSaySo) {
   EndpointsInput input;
-  input.service = object(service("clusterIP: 10.0.0.1, selector: {a: b}, ports: [{port: 80}]"));
+  input.service =
+      object(endpoint_service("clusterIP: 10.0.0.1, selector: {a: b}, ports: [{port: 80}]"));
   const auto fill = [&](int ready, int not_ready) {
     input.pods.clear();
     for (int i = 0; i < ready + not_ready; ++i) {
       input.pods.push_back(
-          object(pod(fmt::format("p{}", i), fmt::format("10.1.{}.{}", i / 250, i % 250),
-                     i < ready ? "True" : "False")));
+          object(endpoint_pod(fmt::format("p{}", i), fmt::format("10.1.{}.{}", i / 250, i % 250),
+                              i < ready ? "True" : "False")));
     }
   };
   struct {
@@ -134,7 +137,7 @@ TEST(Endpoints, AreCutAtAThousandAndSaySo) {
 }
 
 TEST(SliceMirroring, Plans) {
-  const std::string bare = service("clusterIP: 10.0.0.1");
+  const std::string bare = endpoint_service("clusterIP: 10.0.0.1");
   const auto endpoints = [](std::string_view subsets, std::string_view meta = "labels: {a: b}") {
     return fmt::format(
         "{{apiVersion: v1, kind: Endpoints, metadata: {{name: web, namespace: d, uid: e1, {}}}, "
@@ -183,7 +186,7 @@ TEST(SliceMirroring, Plans) {
        {},
        ""},
       {"the service has a selector: its slices come from pods",
-       service("clusterIP: 10.0.0.1, selector: {a: b}"),
+       endpoint_service("clusterIP: 10.0.0.1, selector: {a: b}"),
        endpoints(subsets),
        {mirror},
        "remove web-m"},

@@ -90,7 +90,7 @@ TEST(NamespaceDefaults, Plans) {
   }
 }
 
-std::string node(std::string_view ready, std::string_view taints = "[]") {
+std::string health_node(std::string_view ready, std::string_view taints = "[]") {
   return fmt::format(
       "{{apiVersion: v1, kind: Node, metadata: {{name: n1, resourceVersion: '5'}}, spec: {{taints: "
       "{}}}, status: {{conditions: [{{type: Ready, status: '{}'}}, {{type: MemoryPressure, status: "
@@ -139,32 +139,42 @@ TEST(NodeHealth, Plans) {
     std::vector<std::string> pods;
     std::string_view expected;
   } cases[] = {
-      {"well", node("True"), true, true, {pod("True")}, ""},
+      {"well", health_node("True"), true, true, {pod("True")}, ""},
       {"silent: pods first, then conditions, those never posted too",
-       node("True"),
+       health_node("True"),
        false,
        true,
        {pod("True"), pod("False")},
        "pod p False, status Unknown Unknown Unknown Unknown"},
       {"not ready by its own word",
-       node("False"),
+       health_node("False"),
        true,
        true,
        {pod("True")},
        "pod p False, taints node.kubernetes.io/not-ready:NoSchedule "
        "node.kubernetes.io/not-ready:NoExecute"},
       {"not ready for long: its agent answers for the pods",
-       node("False",
-            "[{key: node.kubernetes.io/not-ready, effect: NoSchedule}, {key: "
-            "node.kubernetes.io/not-ready, effect: NoExecute}]"),
+       health_node("False",
+                   "[{key: node.kubernetes.io/not-ready, effect: NoSchedule}, {key: "
+                   "node.kubernetes.io/not-ready, effect: NoExecute}]"),
        true,
        false,
        {pod("True")},
        ""},
-      {"unknown, then alive, but not yet ready", node("Unknown", unreachable), true, false, {}, ""},
-      {"back", node("True", unreachable), true, false, {pod("False")}, "taints mine:NoSchedule"},
+      {"unknown, then alive, but not yet ready",
+       health_node("Unknown", unreachable),
+       true,
+       false,
+       {},
+       ""},
+      {"back",
+       health_node("True", unreachable),
+       true,
+       false,
+       {pod("False")},
+       "taints mine:NoSchedule"},
       {"one taint turns into the other",
-       node("False", unreachable),
+       health_node("False", unreachable),
        true,
        false,
        {},
@@ -182,7 +192,7 @@ TEST(NodeHealth, Plans) {
   }
   // After the conditions were written, the taint.
   NodeInput input;
-  input.node = object(node("True"));
+  input.node = object(health_node("True"));
   input.alive = false;
   input.node = share(copy_of(plan_node(input).writes.at(0).body.root));
   EXPECT_EQ(node_plan_text(plan_node(input)),
