@@ -92,7 +92,9 @@ void Informer::learn(const ObjectPtr& object) {
 
 void Informer::learn_gone(std::string_view space, std::string_view name, std::string_view uid) {
   const ObjectPtr held = get(space, name);
-  if (held && uid_of(*held) == uid) take_out(space, name);
+  if (!held || uid_of(*held) != uid) return;
+  gone_.emplace(uid);
+  take_out(space, name);
 }
 
 void Informer::list() {
@@ -144,12 +146,13 @@ void Informer::apply(std::vector<Event> events) {
     const std::string_view space = space_of(*event.object);
     const std::string_view name = name_of(*event.object);
     if (event.type == Event::Type::kDeleted) {
+      gone_.erase(std::string(uid_of(*event.object)));
       const ObjectPtr held = get(space, name);
       // A successor may have been learned of before.
       if (held && uid_of(*held) == uid_of(*event.object)) take_out(space, name);
       continue;
     }
-    put(event.object);
+    if (gone_.count(std::string(uid_of(*event.object))) == 0) put(event.object);
   }
 }
 
@@ -164,6 +167,7 @@ void Informer::ended(Status status) {
 }
 
 void Informer::replace(const Listing& listing) {
+  gone_.clear();
   std::set<std::string> present;
   for (const ObjectPtr& object : listing.objects) present.insert(key_of(*object));
   std::vector<std::string> gone;

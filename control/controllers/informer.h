@@ -84,7 +84,8 @@ class Informer {
   std::vector<Handler> handlers_;
   std::vector<std::function<void()>> waiting_;
   std::unique_ptr<Watch> watch_;
-  std::string position_;  // the revision of the last event or list
+  std::string position_;        // the revision of the last event or list
+  std::set<std::string> gone_;  // uids that learn_gone() took out and the watch still speaks of
   bool started_ = false;
   bool synced_ = false;
   int failures_ = 0;  // of lists, in a row

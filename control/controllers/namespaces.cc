@@ -110,8 +110,7 @@ Plan plan_namespace(const Value& space, const NamespaceFindings& findings,
   write.what = {&resource("", "v1", "namespaces"), "", std::string(name_of(space))};
   write.body = copy_of(space);
   Arena& arena = write.body.arena;
-  if (findings.done()) {
-    if (!drop_finalizer(arena, write.body.root)) return plan;  // others' finalizers
+  if (findings.done() && drop_finalizer(arena, write.body.root)) {
     write.subresource = "finalize";
     plan.writes.push_back(std::move(write));
     return plan;

@@ -92,6 +92,8 @@ void FakeCluster::change(std::string_view plural, std::string_view space, std::s
 }
 
 void FakeCluster::lose_watches(Status why) {
+  held_.clear();
+  paused_.clear();
   const std::set<FakeWatch*> open = watches_;
   watches_.clear();
   for (FakeWatch* watch : open) watch->handler.end(why);

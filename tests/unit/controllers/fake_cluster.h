@@ -31,7 +31,8 @@ class FakeCluster final : public Cluster {
   void change(std::string_view plural, std::string_view space, std::string_view name,
               std::string_view patch);
 
-  // Ends all watches: with kExpired, or ok as a server does that closes.
+  // Ends all watches: with kExpired, or ok as a server does that closes. What they had not heard
+  // yet they never will.
   void lose_watches(Status why);
   // Watches hear nothing of this resource until resume().
   void pause(std::string_view plural) { paused_.emplace(plural); }
