@@ -54,8 +54,12 @@ ObjectPtr FakeCluster::put(std::string_view yaml) {
   EXPECT_NE(row, nullptr) << yaml;
   if (!row) return nullptr;
   const Reference what{row, std::string(space_of(body.root)), std::string(name_of(body.root))};
-  const bool fresh = find(row->plural, what.space, what.name) == nullptr;
-  return store(what, std::move(body), fresh);
+  const ObjectPtr before = find(row->plural, what.space, what.name);
+  Value& metadata = body.root.ensure(body.arena, "metadata");
+  if (before && metadata.get("uid").is_null()) {
+    metadata.set(body.arena, "uid", text(body.arena, uid_of(*before)));
+  }
+  return store(what, std::move(body), before == nullptr);
 }
 
 void FakeCluster::erase(std::string_view plural, std::string_view space, std::string_view name) {
