@@ -85,7 +85,7 @@ Plan plan_mirror(const MirrorInput& input) {
   if (!is_mirrored(input)) {
     SliceChanges changes;
     changes.remove = std::move(slices);
-    const Value none;
+    const Value none{};
     frame.owner = changes.remove.empty() ? &none : changes.remove.front().source.get();
     write_slices(frame, std::move(changes), writing, &plan.writes);
     return plan;
