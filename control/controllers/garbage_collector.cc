@@ -34,9 +34,9 @@ Write patch_of(const OwnedObject& object) {
 
 Document warning_about(const OwnedObject& object, const std::string& message, int64_t now) {
   const std::string space = object.what.space.empty() ? "default" : object.what.space;
-  Document event = new_object(resource("", "v1", "events"), space, "");
+  const std::string name = fmt::format("{}.{:016x}", object.what.name, now);
+  Document event = new_object(resource("", "v1", "events"), space, name);
   Arena& arena = event.arena;
-  event.root.find("metadata")->set(arena, "generateName", text(arena, object.what.name + "."));
   Value& about = event.root.append(arena, "involvedObject", Value::object());
   about.append(arena, "apiVersion", text(arena, object.what.resource->api_version()));
   about.append(arena, "kind", Value::string(object.what.resource->kind));
