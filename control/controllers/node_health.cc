@@ -124,7 +124,7 @@ Plan plan_node(const NodeInput& input) {
                                                      : std::string_view();
   Document body;
   const Value* has = node.get("spec").find("taints");
-  Value taints = has ? has->clone(body.arena) : Value::array();
+  Value taints = has && has->is_array() ? has->clone(body.arena) : Value::array();
   if (set_taints(body.arena, taints, wanted, now)) {
     // The list is written whole, and so only while nobody else has changed the node.
     body.root = Value::object();

@@ -4,7 +4,6 @@
 
 #include <cassert>
 #include <charconv>
-#include <ctime>
 #include <set>
 
 #include "control/schema/scalars.h"
@@ -14,16 +13,6 @@ namespace fairlead::controllers {
 namespace {
 
 constexpr int64_t kMicro = 1'000'000;
-
-bool digits_at(std::string_view text, size_t at, size_t count, int* value) {
-  if (at + count > text.size()) return false;
-  *value = 0;
-  for (size_t i = at; i < at + count; ++i) {
-    if (text[i] < '0' || text[i] > '9') return false;
-    *value = *value * 10 + (text[i] - '0');
-  }
-  return true;
-}
 
 int64_t floor_seconds(int64_t unix_microseconds) {
   return unix_microseconds / kMicro - (unix_microseconds % kMicro < 0 ? 1 : 0);
@@ -144,41 +133,6 @@ std::string rfc3339_micro(int64_t unix_microseconds) {
   std::string made = schema::format_time(seconds);
   made.pop_back();  // the Z
   return fmt::format("{}.{:06}Z", made, unix_microseconds - seconds * kMicro);
-}
-
-std::optional<int64_t> parse_rfc3339(std::string_view text) {
-  int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  if (!digits_at(text, 0, 4, &year) || !digits_at(text, 5, 2, &month) ||
-      !digits_at(text, 8, 2, &day) || !digits_at(text, 11, 2, &hour) ||
-      !digits_at(text, 14, 2, &minute) || !digits_at(text, 17, 2, &second)) {
-    return std::nullopt;
-  }
-  if (text[4] != '-' || text[7] != '-' || text[10] != 'T' || text[13] != ':' || text[16] != ':') {
-    return std::nullopt;
-  }
-  if (month < 1 || month > 12 || day < 1 || day > 31 || hour > 23 || minute > 59 || second > 60) {
-    return std::nullopt;
-  }
-  std::string_view rest = text.substr(19);
-  int64_t fraction = 0;
-  if (!rest.empty() && rest[0] == '.') {
-    rest.remove_prefix(1);
-    int64_t unit = kMicro / 10;
-    while (!rest.empty() && rest[0] >= '0' && rest[0] <= '9') {
-      fraction += (rest[0] - '0') * unit;
-      unit /= 10;
-      rest.remove_prefix(1);
-    }
-  }
-  if (rest != "Z") return std::nullopt;
-  std::tm parts{};
-  parts.tm_year = year - 1900;
-  parts.tm_mon = month - 1;
-  parts.tm_mday = day;
-  parts.tm_hour = hour;
-  parts.tm_min = minute;
-  parts.tm_sec = second;
-  return int64_t{::timegm(&parts)} * kMicro + fraction;
 }
 
 std::optional<uint64_t> revision_number(std::string_view revision) {

@@ -56,8 +56,6 @@ ObjectPtr share(Document document);
 // RFC 3339 in UTC: seconds as "2006-01-02T15:04:05Z", microseconds as "…05.000000Z".
 std::string rfc3339(int64_t unix_microseconds);
 std::string rfc3339_micro(int64_t unix_microseconds);
-// Of either form, with any number of fractional digits, in UTC; nothing for other text.
-std::optional<int64_t> parse_rfc3339(std::string_view text);
 
 // Decimal revisions in order; nothing for what is no number.
 std::optional<uint64_t> revision_number(std::string_view revision);

@@ -204,15 +204,10 @@ TEST(NodeHealth, Plans) {
             "node.kubernetes.io/unreachable:NoExecute");
 }
 
-TEST(Times, AreReadAndWritten) {
+TEST(Times, AreWritten) {
   EXPECT_EQ(rfc3339(kNow), "2023-11-14T22:13:20Z");
   EXPECT_EQ(rfc3339_micro(kNow + 42), "2023-11-14T22:13:20.000042Z");
-  EXPECT_EQ(parse_rfc3339("2023-11-14T22:13:20.000042Z"), kNow + 42);
-  EXPECT_EQ(parse_rfc3339("2023-11-14T22:13:20Z"), kNow);
-  for (const char* bad : {"", "2023-11-14", "2023-11-14T22:13:20", "2023-13-14T22:13:20Z",
-                          "2023-11-14T22:13:20.0+01:00", "2023-11-14T22:13:20Zz"}) {
-    EXPECT_EQ(parse_rfc3339(bad), std::nullopt) << bad;
-  }
+  EXPECT_EQ(rfc3339_micro(-1), "1969-12-31T23:59:59.999999Z");
 }
 
 }  // namespace
