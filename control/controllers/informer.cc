@@ -10,8 +10,9 @@ namespace fairlead::controllers {
 
 namespace {
 
-constexpr Duration kFirstRelist = std::chrono::milliseconds(100);
-constexpr Duration kLongestRelist = std::chrono::seconds(30);
+constexpr Duration kFirstDelay = std::chrono::milliseconds(100);
+constexpr Duration kLongestDelay = std::chrono::seconds(30);
+constexpr Duration kLasting = std::chrono::seconds(30);  // a watch that was worth it
 const std::map<std::string, ObjectPtr, std::less<>> kNoObjects;
 
 // Older than, where both are numbers; texts that are none have no order.
@@ -104,21 +105,19 @@ void Informer::list() {
                             [this](Result<Listing> listing) { listed(std::move(listing)); })));
 }
 
-void Informer::list_later() {
-  Duration delay = kFirstRelist;
-  for (int i = 0; i < failures_ && delay < kLongestRelist; ++i) delay *= 2;
+void Informer::later(std::function<void()> task) {
+  Duration delay = kFirstDelay;
+  for (int i = 0; i < failures_ && delay < kLongestDelay; ++i) delay *= 2;
   ++failures_;
-  loop_.after(std::min(delay, kLongestRelist),
-              token_.guard(std::function<void()>([this] { list(); })));
+  loop_.after(std::min(delay, kLongestDelay), token_.guard(std::move(task)));
 }
 
 void Informer::listed(Result<Listing> listing) {
   if (!listing) {
     LOG_WARNING("controllers: list {}: {}", scope_.resource->plural, listing.status().message());
-    list_later();
+    later([this] { list(); });
     return;
   }
-  failures_ = 0;
   replace(*listing);
   position_ = listing->revision;
   if (!synced_) {
@@ -131,6 +130,7 @@ void Informer::listed(Result<Listing> listing) {
 }
 
 void Informer::watch() {
+  watching_since_ = loop_.now();
   WatchHandler handler;
   handler.events = token_.guard(std::function<void(std::vector<Event>)>(
       [this](std::vector<Event> events) { apply(std::move(events)); }));
@@ -158,12 +158,15 @@ void Informer::apply(std::vector<Event> events) {
 
 void Informer::ended(Status status) {
   watch_ = nullptr;
-  if (status.ok()) {
-    loop_.after(kFirstRelist, token_.guard(std::function<void()>([this] { watch(); })));
-    return;
+  if (loop_.now() - watching_since_ >= kLasting) failures_ = 0;
+  if (!status.ok()) {
+    LOG_V(2, "controllers: watch {}: {}", scope_.resource->plural, status.message());
   }
-  LOG_V(2, "controllers: watch {}: {}", scope_.resource->plural, status.message());
-  list_later();
+  if (status.ok() || status.code() == StatusCode::kUnavailable) {
+    later([this] { watch(); });
+  } else {
+    later([this] { list(); });
+  }
 }
 
 void Informer::replace(const Listing& listing) {

@@ -65,7 +65,8 @@ class Informer {
   };
 
   void list();
-  void list_later();
+  // `task` after a delay that grows while watches do not last.
+  void later(std::function<void()> task);
   void listed(Result<Listing> listing);
   void watch();
   void apply(std::vector<Event> events);
@@ -88,7 +89,8 @@ class Informer {
   std::set<std::string> gone_;  // uids that learn_gone() took out and the watch still speaks of
   bool started_ = false;
   bool synced_ = false;
-  int failures_ = 0;  // of lists, in a row
+  int failures_ = 0;  // of lists and watches, since one lasted
+  TimePoint watching_since_{};
   uint64_t lists_ = 0;
   Token token_;
 };

@@ -117,5 +117,33 @@ TEST_F(InformerTest, ASuccessorUnderTheSameNameIsAnother) {
   EXPECT_EQ(informer_.lists(), 2u);
 }
 
+TEST_F(InformerTest, AnAbsentServerIsNoReasonToListAgain) {
+  informer_.start();
+  EXPECT_EQ(heard(), "");
+  for (int i = 0; i < 5; ++i) {
+    cluster_.lose_watches(Status::error(StatusCode::kUnavailable, "watch", "pods", "away"));
+    put(fmt::format("p{}", i), "n1");
+    EXPECT_TRUE(loop_->advance(std::chrono::milliseconds(100) * (1 << i)));
+    EXPECT_EQ(heard(), fmt::format("+p{}", i));
+  }
+  EXPECT_EQ(informer_.lists(), 1u);
+  // One that lasted: the next delay is short again.
+  EXPECT_TRUE(loop_->advance(std::chrono::seconds(31)));
+  cluster_.lose_watches(Status());
+  put("last", "n1");
+  EXPECT_TRUE(loop_->advance(std::chrono::milliseconds(100)));
+  EXPECT_EQ(heard(), "+last");
+}
+
+TEST_F(InformerTest, AHistoryThatIsNeverThereIsNotAskedForAllTheTime) {
+  informer_.start();
+  EXPECT_EQ(heard(), "");
+  for (int i = 0; i < 600; ++i) {
+    cluster_.lose_watches(Status::error(StatusCode::kExpired, "watch", "pods", "too old"));
+    EXPECT_TRUE(loop_->advance(std::chrono::milliseconds(100)));
+  }
+  EXPECT_LT(informer_.lists(), 12u) << "of a minute";
+}
+
 }  // namespace
 }  // namespace fairlead::controllers
