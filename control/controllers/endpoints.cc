@@ -96,14 +96,14 @@ Value addresses_value(Arena& arena, const std::vector<AddressRow>& rows) {
   Value made = Value::array();
   for (const AddressRow& row : rows) {
     Value& address = made.push(arena, Value::object());
-    if (!row.hostname.empty()) address.append(arena, "hostname", text(arena, row.hostname));
-    address.append(arena, "ip", text(arena, row.ip));
-    if (!row.node.empty()) address.append(arena, "nodeName", text(arena, row.node));
+    set_text(arena, address, "hostname", row.hostname);
+    set_text(arena, address, "ip", row.ip);
+    set_text(arena, address, "nodeName", row.node);
     Value& target = address.append(arena, "targetRef", Value::object());
     target.append(arena, "kind", Value::string("Pod"));
-    target.append(arena, "name", text(arena, row.name));
-    target.append(arena, "namespace", text(arena, row.space));
-    target.append(arena, "uid", text(arena, row.uid));
+    set_text(arena, target, "name", row.name);
+    set_text(arena, target, "namespace", row.space);
+    set_text(arena, target, "uid", row.uid);
   }
   return made;
 }
@@ -123,12 +123,10 @@ Value subsets_value(Arena& arena, const std::vector<Subset>& subsets) {
     Value& ports = row.append(arena, "ports", Value::array());
     for (const PortRow& port : subset.ports) {
       Value& item = ports.push(arena, Value::object());
-      if (!port.app_protocol.empty()) {
-        item.append(arena, "appProtocol", text(arena, port.app_protocol));
-      }
-      if (!port.name.empty()) item.append(arena, "name", text(arena, port.name));
+      set_text(arena, item, "appProtocol", port.app_protocol);
+      set_text(arena, item, "name", port.name);
       item.append(arena, "port", Value::integer(port.port.value_or(0)));
-      item.append(arena, "protocol", text(arena, port.protocol));
+      set_text(arena, item, "protocol", port.protocol);
     }
   }
   return made;

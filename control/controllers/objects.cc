@@ -83,11 +83,8 @@ Value text(Arena& arena, std::string_view value) {
   return Value::string(arena.copy(value));
 }
 
-Value string_map(Arena& arena,
-                 const std::vector<std::pair<std::string_view, std::string_view>>& pairs) {
-  Value map = Value::object();
-  for (const auto& [key, value] : pairs) map.set(arena, arena.copy(key), text(arena, value));
-  return map;
+void set_text(Arena& arena, Value& object, std::string_view key, std::string_view value) {
+  if (!value.empty()) object.append(arena, key, text(arena, value));
 }
 
 Document new_object(const schema::Resource& resource, std::string_view space,

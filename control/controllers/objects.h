@@ -42,8 +42,8 @@ bool is_controlled_by(const Value& object, std::string_view uid);
 
 // A string that lives as long as the document.
 Value text(Arena& arena, std::string_view value);
-Value string_map(Arena& arena,
-                 const std::vector<std::pair<std::string_view, std::string_view>>& pairs);
+// A new member, unless `value` is empty: what is stored has no empty ones.
+void set_text(Arena& arena, Value& object, std::string_view key, std::string_view value);
 // {"apiVersion", "kind", "metadata": {}} with a name and a namespace where they are not empty.
 Document new_object(const schema::Resource& resource, std::string_view space,
                     std::string_view name);

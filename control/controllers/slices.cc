@@ -38,10 +38,6 @@ EndpointRow parse_endpoint(const Value& value) {
   return row;
 }
 
-void set_text(Arena& arena, Value& object, std::string_view key, const std::string& value) {
-  if (!value.empty()) object.append(arena, key, text(arena, value));
-}
-
 Value endpoint_value(Arena& arena, const EndpointRow& row) {
   Value made = Value::object();
   Value& addresses = made.append(arena, "addresses", Value::array());
