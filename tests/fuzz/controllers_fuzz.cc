@@ -76,7 +76,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         schema::find_kind(item.get("apiVersion").as_string(), item.get("kind").as_string());
     if (!row) continue;
     const ObjectPtr object = stored(copy_of(item), *row);
-    if (!object) continue;
+    if (!object || name_of(*object).empty()) continue;  // what has no name is not stored
     world[row->kind].emplace(name_of(*object), object);
     graph.put(owned_object(*row, *object));
     graph.decide(owned_object(*row, *object),
