@@ -105,7 +105,9 @@ Ports endpoint_ports(const Value& pod, const Value& service) {
 std::vector<std::string> address_types(const Value& service) {
   std::vector<std::string> found;
   for (const Value& family : service.get("spec").get("ipFamilies").items()) {
-    found.emplace_back(family.as_string());
+    if (std::find(found.begin(), found.end(), family.as_string()) == found.end()) {
+      found.emplace_back(family.as_string());
+    }
   }
   if (!found.empty()) return found;
   if (is_headless(service)) return {"IPv4", "IPv6"};
