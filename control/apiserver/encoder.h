@@ -1,0 +1,64 @@
+// Objects, lists, events and errors as the bytes of answers.
+//
+// Threads: pure functions; EventCache from any thread.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/thread_annotations.h"
+#include "control/apiserver/negotiation.h"
+#include "control/apiserver/registry.h"
+#include "control/schema/table.h"
+
+namespace fairlead::apiserver {
+
+// How one request wants its answer.
+struct Rendering {
+  Form form;
+  schema::IncludeObject include = schema::IncludeObject::kMetadata;  // of tables
+  int64_t now = 0;                                                   // seconds since 1970
+};
+
+// False when the object has no type to make protobuf from: then the text is JSON.
+bool has_protobuf(const Object& object);
+
+std::string encode_object(const Object& object, const Rendering& rendering);
+std::string encode_list(const schema::Resource& resource, const ListAnswer& list,
+                        const Rendering& rendering);
+// A Status in JSON, in the form's encoding (tables have no errors of their own: the object's).
+std::string encode_error(const ApiError& error, Encoding encoding);
+
+// One event of a watch: a line of JSON or a frame of protobuf. `first`: of tables, with columns.
+std::string encode_event(std::string_view type, const Object& object, const Rendering& rendering,
+                         bool first);
+std::string encode_error_event(const ApiError& error, Encoding encoding);
+
+// What a bookmark carries: nothing but its revision, and the mark of the initial events' end.
+ObjectPtr make_bookmark(const schema::Resource& resource, store::Revision revision,
+                        bool initial_events_end);
+
+// Events encoded lately, for the other watchers of the same change.
+class EventCache {
+ public:
+  std::shared_ptr<const std::string> encode(WatchEvent::Type type, const ObjectPtr& object,
+                                            const Rendering& rendering, bool first)
+      EXCLUDES(mutex_);
+
+ private:
+  static constexpr size_t kSlots = 512;
+  struct Slot {
+    ObjectPtr object;  // kept, so that its address stays its own
+    uint64_t form = 0;
+    std::shared_ptr<const std::string> text;
+  };
+
+  Mutex mutex_;
+  std::array<Slot, kSlots> slots_ GUARDED_BY(mutex_);
+};
+
+std::string_view event_name(WatchEvent::Type type);
+
+}  // namespace fairlead::apiserver
