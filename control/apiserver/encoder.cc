@@ -90,8 +90,8 @@ std::string error_protobuf(const ApiError& error) {
   const schema::Type* type = schema::find_type("meta.v1.Status");
   auto document = schema::parse_json(error.to_json());
   if (!document || type == nullptr) return "";
-  const Status conforms = schema::conform(document.value(), *type->shape,
-                                          schema::Conform::kObject, nullptr);
+  const Status conforms =
+      schema::conform(document.value(), *type->shape, schema::Conform::kObject, nullptr);
   if (!conforms) return "";
   return schema::seal_envelope("v1", "Status", schema::encode_protobuf(document->root, *type));
 }
@@ -99,10 +99,10 @@ std::string error_protobuf(const ApiError& error) {
 std::string list_json(const schema::Resource& resource, const ListAnswer& list,
                       const Rendering& rendering, const Value& metadata) {
   const bool partial = rendering.form.shape != Shape::kObject;
-  std::string text = fmt::format(
-      R"({{"kind":"{}","apiVersion":"{}","metadata":)",
-      partial ? std::string("PartialObjectMetadataList") : resource.list_kind(),
-      partial ? meta_version(rendering.form) : resource.api_version());
+  std::string text =
+      fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":)",
+                  partial ? std::string("PartialObjectMetadataList") : resource.list_kind(),
+                  partial ? meta_version(rendering.form) : resource.api_version());
   schema::append_json(metadata, &text);
   text += ",\"items\":[";
   for (const ObjectPtr& object : list.objects) {
@@ -197,11 +197,11 @@ std::shared_ptr<const std::string> EventCache::encode(WatchEvent::Type type,
   const Form& form = rendering.form;
   // Ages are cells of tables: their text is of its second.
   const int64_t second = form.shape == Shape::kTable ? rendering.now : 0;
-  const auto key = static_cast<uint64_t>(second) << 20 | static_cast<uint32_t>(type) | static_cast<uint32_t>(form.encoding) << 4 |
-                   static_cast<uint32_t>(form.shape) << 8 |
-                   static_cast<uint32_t>(rendering.include) << 12 |
-                   static_cast<uint32_t>(first) << 16 |
-                   static_cast<uint32_t>(form.meta_version == "v1") << 17;
+  const auto key =
+      static_cast<uint64_t>(second) << 20 | static_cast<uint32_t>(type) |
+      static_cast<uint32_t>(form.encoding) << 4 | static_cast<uint32_t>(form.shape) << 8 |
+      static_cast<uint32_t>(rendering.include) << 12 | static_cast<uint32_t>(first) << 16 |
+      static_cast<uint32_t>(form.meta_version == "v1") << 17;
   const size_t place =
       (std::hash<const void*>()(object.get()) / alignof(std::max_align_t) * 31 + (key & 0xfffff)) %
       kSlots;

@@ -52,10 +52,10 @@ std::optional<ApiError> read_common(std::string_view query, const schema::Resour
                                    options->resource_version));
   }
   if (!options->match.empty() && options->match != "Exact" && options->match != "NotOlderThan") {
-    return bad_request(fmt::format(
-        "resourceVersionMatch: Unsupported value: \"{}\": supported values: \"Exact\", "
-        "\"NotOlderThan\"",
-        options->match));
+    return bad_request(
+        fmt::format("resourceVersionMatch: Unsupported value: \"{}\": supported values: \"Exact\", "
+                    "\"NotOlderThan\"",
+                    options->match));
   }
   return std::nullopt;
 }
@@ -135,12 +135,12 @@ Outcome<WatchQuery> parse_watch_query(std::string_view query, const schema::Reso
   query_value(query, "sendInitialEvents", &found);
   if (found) result.options.send_initial_events = query_flag(query, "sendInitialEvents");
   if (found && result.options.match != "NotOlderThan") {
-    return bad_request(
-        "sendInitialEvents requires resourceVersionMatch to be set to NotOlderThan");
+    return bad_request("sendInitialEvents requires resourceVersionMatch to be set to NotOlderThan");
   }
   if (!found && !result.options.match.empty()) {
-    return bad_request("resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
-                       "provided");
+    return bad_request(
+        "resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+        "provided");
   }
   auto timeout = number_parameter(query, "timeoutSeconds", 0);
   if (!timeout) return timeout.error();
@@ -184,7 +184,8 @@ Outcome<DeleteOptions> parse_delete_options(std::string_view query, const schema
   if (options.propagation.empty()) {
     bool found = false;
     query_value(query, "orphanDependents", &found);
-    if (found) options.propagation = query_flag(query, "orphanDependents") ? "Orphan" : "Background";
+    if (found)
+      options.propagation = query_flag(query, "orphanDependents") ? "Orphan" : "Background";
   }
   if (body != nullptr) {
     if (auto error = read_delete_body(*body, &options, dry_run)) return *error;

@@ -42,8 +42,8 @@ bool read_resource(std::vector<std::string_view> parts, RequestInfo* info) {
   }
   if (parts.front() == "namespaces" && parts.size() >= 2) {
     // A namespace is an object itself, with two subresources of its own.
-    const bool own =
-        parts.size() == 2 || (parts.size() == 3 && (parts[2] == "status" || parts[2] == "finalize"));
+    const bool own = parts.size() == 2 ||
+                     (parts.size() == 3 && (parts[2] == "status" || parts[2] == "finalize"));
     info->space = parts[1];
     if (!own) parts.erase(parts.begin(), parts.begin() + 2);
   }
@@ -72,8 +72,8 @@ RequestInfo parse_request_info(std::string_view method, std::string_view path,
     info.version = parts[2];
     used = 3;
   }
-  if (used > 0 && read_resource({parts.begin() + static_cast<std::ptrdiff_t>(used), parts.end()},
-                                &info)) {
+  if (used > 0 &&
+      read_resource({parts.begin() + static_cast<std::ptrdiff_t>(used), parts.end()}, &info)) {
     info.is_resource = true;
     const bool watch = query_flag(query, "watch");
     if (info.verb.empty()) info.verb = verb_of(method, !info.name.empty(), watch);

@@ -11,7 +11,7 @@ namespace fairlead::apiserver {
 
 struct RequestInfo {
   bool is_resource = false;  // false: only `verb` (the method in lower case) and the path count
-  std::string verb;  // get list watch create update patch delete deletecollection
+  std::string verb;          // get list watch create update patch delete deletecollection
   std::string group;
   std::string version;
   std::string resource;  // the plural in the path

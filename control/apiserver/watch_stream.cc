@@ -43,16 +43,17 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
         bookmarks_(query.options.bookmarks),
         rendering_(std::move(rendering)),
         done_(std::move(done)),
-        deadline_(Clock::now() + query.timeout.value_or(
-                                     kShortestDefault +
-                                     seconds(random_below(kShortestDefault.count())))),
+        deadline_(Clock::now() +
+                  query.timeout.value_or(kShortestDefault +
+                                         seconds(random_below(kShortestDefault.count())))),
         next_bookmark_(Clock::now() + kBookmarkEvery - milliseconds(random_below(10'000))) {}
 
   void begin(Outcome<std::unique_ptr<ObjectWatch>> watch, net::Responder& responder) {
     if (!watch && watch.error().code != kGone) {
       net::HttpResponse response;
       response.status = watch.error().code;
-      response.content_type = Form{rendering_.form.encoding, Shape::kObject, ""}.content_type(false);
+      response.content_type =
+          Form{rendering_.form.encoding, Shape::kObject, ""}.content_type(false);
       response.body = encode_error(watch.error(), rendering_.form.encoding);
       responder.respond(std::move(response));
       return leave();
@@ -209,18 +210,19 @@ WatchKeeper::~WatchKeeper() {
 
 void WatchKeeper::serve(Registry& registry, Target target, WatchQuery query, Rendering rendering,
                         std::unique_ptr<net::Responder> responder, std::function<void()> done) {
-  auto stream = std::make_shared<WatchStream>(*this, *target.resource, query,
-                                              std::move(rendering), std::move(done));
+  auto stream = std::make_shared<WatchStream>(*this, *target.resource, query, std::move(rendering),
+                                              std::move(done));
   {
     const std::lock_guard lock(mutex_);
     streams_.emplace(stream.get(), stream);
     if (stopping_) stream->end();
   }
   std::shared_ptr<net::Responder> shared = std::move(responder);
-  registry.watch(std::move(target), std::move(query.options), [stream] { stream->wake(); },
-                 [stream, shared](Outcome<std::unique_ptr<ObjectWatch>> watch) {
-                   stream->begin(std::move(watch), *shared);
-                 });
+  registry.watch(
+      std::move(target), std::move(query.options), [stream] { stream->wake(); },
+      [stream, shared](Outcome<std::unique_ptr<ObjectWatch>> watch) {
+        stream->begin(std::move(watch), *shared);
+      });
 }
 
 void WatchKeeper::stop() {

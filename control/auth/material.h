@@ -24,8 +24,8 @@ struct MaterialRequest {
   std::string directory;
   std::vector<std::string> dns_names;  // of the server
   std::vector<std::string> addresses;
-  std::string server_url;        // for the kubeconfig
-  std::string kubeconfig_path;   // a further copy; empty: none
+  std::string server_url;       // for the kubeconfig
+  std::string kubeconfig_path;  // a further copy; empty: none
 };
 
 struct Material {

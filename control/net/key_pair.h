@@ -13,7 +13,7 @@
 namespace fairlead::net {
 
 struct CertificateFacts {
-  int64_t not_after = 0;                // seconds since 1970
+  int64_t not_after = 0;                       // seconds since 1970
   std::vector<std::string> alternative_names;  // DNS names and addresses as text, sorted
 };
 

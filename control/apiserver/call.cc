@@ -1,0 +1,284 @@
+#include "control/apiserver/call.h"
+
+#include <fmt/core.h>
+
+#include <array>
+
+#include "control/apiserver/body.h"
+#include "control/apiserver/query_options.h"
+#include "control/apiserver/reviews.h"
+
+namespace fairlead::apiserver {
+namespace {
+
+uint16_t verb_bit(std::string_view verb) {
+  constexpr std::array<std::string_view, 8> kVerbs = {
+      "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"};
+  for (size_t i = 0; i < kVerbs.size(); ++i) {
+    if (kVerbs[i] == verb) return static_cast<uint16_t>(1u << i);
+  }
+  return 0;
+}
+
+// RFC 7234 section 5.5, as k8s.io/apimachinery writes it.
+std::string warning_header(std::string_view text) {
+  std::string value = "299 - \"";
+  for (const char c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) continue;
+    if (c == '"' || c == '\\') value += '\\';
+    value += c;
+  }
+  return value += '"';
+}
+
+ApiError wrong_method() {
+  ApiError error;
+  error.code = 405;
+  error.reason = "MethodNotAllowed";
+  error.message = "the server does not allow this method on the requested resource";
+  return error;
+}
+
+ApiError forbidden_path(const auth::User& user, const RequestInfo& info, std::string_view path) {
+  ApiError error;
+  error.code = 403;
+  error.reason = "Forbidden";
+  error.message =
+      fmt::format("forbidden: User \"{}\" cannot {} path \"{}\"", user.name, info.verb, path);
+  return error;
+}
+
+}  // namespace
+
+Call::Call(FrontEnd& front, net::HttpRequest request, RequestInfo info,
+           std::unique_ptr<net::Responder> responder)
+    : front_(front),
+      request_(std::move(request)),
+      info_(std::move(info)),
+      responder_(std::move(responder)) {
+  rendering_.now = std::chrono::duration_cast<std::chrono::seconds>(
+                       std::chrono::system_clock::now().time_since_epoch())
+                       .count();
+}
+
+Call::~Call() {
+  responder_.reset();
+  if (holds_place_) front_.give_place(mutating());
+}
+
+bool Call::mutating() const {
+  return request_.method != "GET" && request_.method != "HEAD";
+}
+
+std::string_view Call::header(std::string_view name) const {
+  const std::string* value = request_.header(name);
+  return value == nullptr ? std::string_view() : std::string_view(*value);
+}
+
+void Call::respond(net::HttpResponse response) {
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun_;
+  const bool known = target_.resource != nullptr;
+  front_.metrics_.count(known ? info_.verb : "page", known ? info_.group : "",
+                        known ? info_.resource : "", response.status, took.count());
+  if (known) response.headers.emplace_back("cache-control", "no-cache, private");
+  responder_->respond(std::move(response));
+}
+
+void Call::refuse(const ApiError& error) {
+  net::HttpResponse response;
+  response.status = error.code;
+  Form form;
+  form.encoding =
+      rendering_.form.encoding == Encoding::kProtobuf ? Encoding::kProtobuf : Encoding::kJson;
+  response.content_type = form.content_type(false);
+  response.body = encode_error(error, form.encoding);
+  if (error.retry_after_seconds > 0) {
+    response.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
+  }
+  respond(std::move(response));
+}
+
+void Call::run() {
+  if (request_.method == "GET" && request_.path == "/version") return run_page();
+  if (!admit_user()) return;
+  if (info_.is_resource) {
+    run_resource();
+  } else {
+    run_page();
+  }
+}
+
+bool Call::admit_user() {
+  for (const auto& [name, value] : request_.headers) {
+    if (!name.starts_with("impersonate-")) continue;
+    ApiError error;
+    error.code = 403;
+    error.reason = "Forbidden";
+    error.message = "impersonation is not supported by this server";
+    refuse(error);
+    return false;
+  }
+  if (front_.options_.everybody) {
+    user_ = *front_.options_.everybody;
+  } else {
+    auto user = front_.authentication_.authenticate(request_);
+    if (!user) {
+      refuse(unauthorized());
+      return false;
+    }
+    user_ = std::move(*user);
+  }
+  auth::Attributes attributes;
+  attributes.verb = info_.verb;
+  attributes.group = info_.group;
+  attributes.version = info_.version;
+  attributes.resource = info_.resource;
+  attributes.subresource = info_.subresource;
+  attributes.space = info_.space;
+  attributes.name = info_.name;
+  if (!info_.is_resource) attributes.path = request_.path;
+  const auth::Verdict verdict = front_.authorizer_.authorize(user_, attributes);
+  if (verdict.allowed()) return true;
+  const schema::Resource* resource =
+      schema::find_resource(info_.group, info_.version, info_.resource);
+  if (resource == nullptr) {
+    refuse(forbidden_path(user_, info_, request_.path));
+  } else {
+    refuse(forbidden(*resource, info_.name,
+                     fmt::format("User \"{}\" cannot {} resource \"{}\" in API group \"{}\"",
+                                 user_.name, info_.verb, info_.resource, info_.group)));
+  }
+  return false;
+}
+
+void Call::run_page() {
+  if (request_.method != "GET" && request_.method != "HEAD") return refuse(no_such_path());
+  if (request_.path == "/metrics") {
+    front_.metrics_.set_in_flight(false, front_.reads_);
+    front_.metrics_.set_in_flight(true, front_.writes_);
+    front_.metrics_.set_watches(front_.watches_.open());
+    return respond({200, "text/plain; version=0.0.4; charset=utf-8", {}, front_.metrics_.page()});
+  }
+  auto page = front_.pages_.get(request_);
+  if (!page) return refuse(no_such_path());
+  respond(std::move(*page));
+}
+
+bool Call::find_target() {
+  target_.space = info_.space;
+  target_.name = info_.name;
+  const schema::Resource* resource =
+      schema::find_resource(info_.group, info_.version, info_.resource);
+  if (resource == nullptr) {
+    refuse(no_such_path());
+    return false;
+  }
+  uint16_t verbs = resource->verbs;
+  if (!info_.subresource.empty()) {
+    target_.subresource = schema::find_subresource(*resource, info_.subresource);
+    if (target_.subresource == nullptr) {
+      refuse(no_such_path());
+      return false;
+    }
+    verbs = target_.subresource->verbs;
+  }
+  const uint16_t bit = verb_bit(info_.verb);
+  const bool many = bit == schema::kList || bit == schema::kWatch;
+  const bool misplaced = resource->namespaced ? info_.space.empty() && !many : !info_.space.empty();
+  if (misplaced && !resource->namespaced) {
+    refuse(no_such_path());
+    return false;
+  }
+  target_.resource = resource;
+  const bool named_creation =
+      bit == schema::kCreate && !info_.name.empty() && target_.subresource == nullptr;
+  const bool nameless = info_.name.empty() && (bit == schema::kUpdate || bit == schema::kPatch);
+  if ((verbs & bit) == 0 || misplaced || named_creation || nameless) {
+    refuse(wrong_method());
+    return false;
+  }
+  return true;
+}
+
+bool Call::negotiate_form() {
+  auto form =
+      negotiate(header("accept"), target_.resource->type() != nullptr, info_.verb == "watch");
+  if (!form) {
+    refuse(not_acceptable(
+        {"application/json", "application/yaml", "application/vnd.kubernetes.protobuf"}));
+    return false;
+  }
+  rendering_.form = std::move(*form);
+  auto include = schema::parse_include_object(query_value(request_.query, "includeObject"));
+  if (!include) {
+    refuse(bad_request(include.status().detail()));
+    return false;
+  }
+  rendering_.include = *include;
+  return true;
+}
+
+void Call::run_resource() {
+  if (find_target() && negotiate_form()) run_verb();
+}
+
+void Call::run_verb() {
+  using Step = void (Call::*)();
+  struct Row {
+    std::string_view verb;
+    Step step;
+  };
+  static constexpr Row kRows[] = {
+      {"get", &Call::get},       {"list", &Call::list},
+      {"watch", &Call::watch},   {"create", &Call::create},
+      {"update", &Call::update}, {"patch", &Call::patch},
+      {"delete", &Call::remove}, {"deletecollection", &Call::remove_collection},
+  };
+  for (const Row& row : kRows) {
+    if (row.verb == info_.verb) return (this->*row.step)();
+  }
+  refuse(wrong_method());
+}
+
+void Call::answer(const Object& object, int status, const std::vector<std::string>& warnings) {
+  Rendering rendering = rendering_;
+  if (object.resource() == nullptr) rendering.form.shape = Shape::kObject;
+  const bool protobuf = rendering.form.encoding == Encoding::kProtobuf;
+  if (protobuf && !has_protobuf(object)) rendering.form.encoding = Encoding::kJson;
+  net::HttpResponse response;
+  response.status = status;
+  response.content_type = rendering.form.content_type(false);
+  response.body = encode_object(object, rendering);
+  for (const std::string& warning : warnings) {
+    response.headers.emplace_back("warning", warning_header(warning));
+  }
+  respond(std::move(response));
+}
+
+void Call::answer_written(Outcome<Written> outcome) {
+  if (!outcome) return refuse(outcome.error());
+  constexpr int kOk = 200;
+  constexpr int kCreated = 201;
+  constexpr int kAccepted = 202;
+  const Written& written = *outcome;
+  answer(*written.object,
+         written.created    ? kCreated
+         : written.accepted ? kAccepted
+                            : kOk,
+         written.warnings);
+}
+
+void Call::answer_list(Outcome<ListAnswer> outcome) {
+  if (!outcome) return refuse(outcome.error());
+  net::HttpResponse response;
+  if (rendering_.form.shape == Shape::kPartial) rendering_.form.shape = Shape::kPartialList;
+  response.content_type = rendering_.form.content_type(false);
+  response.body = encode_list(*target_.resource, *outcome, rendering_);
+  respond(std::move(response));
+}
+
+Outcome<WriteContext> Call::write_context() {
+  return parse_write_query(request_.query, header("user-agent"), user_);
+}
+
+}  // namespace fairlead::apiserver
