@@ -32,9 +32,13 @@ kernel_package=linux-image-cloud-amd64
 [ "$(dpkg --print-architecture)" = amd64 ] || kernel_package=
 [ -z "$kernel_package" ] || [ -d "$kernel/lib/modules" ] || missing_kernel=yes
 
-[ -z "$missing${missing_kernel:-}" ] && exit 0
+# kubectl, unpacked and not installed: other packages of that name own the path.
+kubectl=/var/cache/fairlead/kubectl
+[ -x "$kubectl/usr/bin/kubectl" ] || missing_kubectl=yes
+
+[ -z "$missing${missing_kernel:-}${missing_kubectl:-}" ] && exit 0
 if [ "$(id -u)" != 0 ]; then
-  echo "install-deps: root is needed to install:$missing${missing_kernel:+ $kernel}" >&2
+  echo "install-deps: root is needed to install:$missing${missing_kernel:+ $kernel}${missing_kubectl:+ $kubectl}" >&2
   exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
@@ -49,4 +53,10 @@ if [ -n "${missing_kernel:-}" ]; then
   image=$(apt-cache depends "$kernel_package" | sed -n 's/^ *Depends: \(linux-image-[^ ]*\)$/\1/p' | head -1)
   (cd "$kernel.new" && apt-get download -qq "$image" && dpkg -x ./*.deb . && rm ./*.deb) 2>/dev/null
   mv "$kernel.new" "$kernel"
+fi
+if [ -n "${missing_kubectl:-}" ]; then
+  rm -rf "$kubectl" "$kubectl.new"
+  mkdir -p "$kubectl.new"
+  (cd "$kubectl.new" && apt-get download -qq kubernetes-client && dpkg -x ./*.deb . && rm ./*.deb) 2>/dev/null
+  mv "$kubectl.new" "$kubectl"
 fi
