@@ -7,8 +7,8 @@
 //   admin.crt admin.key      a client in system:masters
 //   sa.key sa.pub            signs service accounts' tokens
 //   admin.kubeconfig         all that kubectl needs
-// A certificate is made anew when less than a tenth of its time or thirty days are left, when the
-// server's names have changed, or when its authority did not issue it.
+// A certificate is made anew when less than thirty days are left, when the
+// server's names have changed, or when its authority is new.
 //
 // Threads: one caller.
 #pragma once
