@@ -10,8 +10,10 @@
 namespace fairlead::apiserver {
 namespace {
 
+// Clients ask for "...v2@v1.0+protobuf"; the at sign is no letter of a media type, and Go's parser
+// refuses an answer that has it.
 constexpr std::string_view kOpenapiProtobuf =
-    "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+    "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 // FNV-1a: tells one text from another, protects nothing.
 std::string fingerprint(std::string_view text) {
