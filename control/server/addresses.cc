@@ -51,21 +51,6 @@ std::string host_name() {
   return name;
 }
 
-Result<std::string> first_service_address(std::string_view range) {
-  const size_t slash = range.find('/');
-  const std::string base(range.substr(0, slash));
-  unsigned char bytes[16];
-  const int family = is_ipv6(base) ? AF_INET6 : AF_INET;
-  if (slash == std::string_view::npos || ::inet_pton(family, base.c_str(), bytes) != 1) {
-    return Status::error(StatusCode::kInvalid, "read", "--service-cluster-ip-range",
-                         fmt::format("\"{}\" is no range of addresses", range));
-  }
-  bytes[(family == AF_INET ? 4 : 16) - 1] |= 1;
-  char text[INET6_ADDRSTRLEN] = "";
-  ::inet_ntop(family, bytes, text, sizeof text);
-  return std::string(text);
-}
-
 bool is_ipv6(std::string_view address) {
   return address.find(':') != std::string_view::npos;
 }

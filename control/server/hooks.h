@@ -4,20 +4,16 @@
 #pragma once
 
 #include <memory>
-#include <string>
 
-#include "base/status.h"
 #include "control/apiserver/registry_open.h"
+#include "control/apiserver/service_reserver.h"
 
 namespace fairlead::server {
 
-struct HookOptions {
-  std::string service_range;
-  std::string node_ports;
-};
-
-Result<std::unique_ptr<apiserver::Registry>> open_hooked_registry(store::Store& store,
-                                                                  apiserver::WorkerPool& pool,
-                                                                  const HookOptions& options);
+// Admission: the life of namespaces. Reservations: addresses and ports of services.
+// The store and the pool must outlive it.
+std::unique_ptr<apiserver::Registry> open_hooked_registry(store::Store& store,
+                                                          apiserver::WorkerPool& pool,
+                                                          const apiserver::ServiceRanges& ranges);
 
 }  // namespace fairlead::server

@@ -18,14 +18,14 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "control/apiserver/front_end.h"
+#include "control/apiserver/housekeeping.h"
 #include "control/apiserver/registry_open.h"
+#include "control/apiserver/system_objects.h"
 #include "control/auth/material.h"
 #include "control/controllers/manager.h"
 #include "control/server/addresses.h"
-#include "control/server/compactor.h"
 #include "control/server/hooks.h"
 #include "control/server/registry_cluster.h"
-#include "control/server/system_objects.h"
 #include "control/store/open.h"
 
 namespace fairlead::server {
@@ -34,7 +34,6 @@ namespace {
 using std::chrono::seconds;
 
 constexpr std::string_view kGitVersion = "v1.30.0+fairlead";
-constexpr seconds kCompactEvery{300};
 constexpr seconds kDrain{10};
 
 sigset_t stop_signals() {
@@ -89,11 +88,13 @@ class Program {
   Status build_api();
   Status listen();
   Status make_system_objects();
+  void start_housekeeping();
   void start_controllers();
   net::Handler handler(apiserver::FrontEnd& front);
 
   const Options& options_;
   std::string advertised_;
+  apiserver::ServiceRanges ranges_;
   std::string service_address_;
   auth::Material material_;
   net::TlsOptions tls_;
@@ -108,7 +109,8 @@ class Program {
   std::unique_ptr<apiserver::FrontEnd> open_front_;  // of the insecure port
   std::unique_ptr<net::Server> server_;
   std::unique_ptr<net::Server> insecure_server_;
-  std::unique_ptr<Compactor> compactor_;
+  std::unique_ptr<apiserver::SystemObjects> objects_;
+  std::unique_ptr<apiserver::Housekeeping> housekeeping_;
   std::unique_ptr<RegistryCluster> cluster_;
   std::unique_ptr<controllers::ControllerManager> controllers_;
 };
@@ -125,8 +127,9 @@ Status Program::open_data() {
 }
 
 Status Program::find_addresses() {
-  const std::string range = options_.service_range.substr(0, options_.service_range.find(','));
-  ASSIGN_OR_RETURN(service_address_, first_service_address(range));
+  ASSIGN_OR_RETURN(ranges_,
+                   apiserver::ServiceRanges::parse(options_.service_range, options_.node_ports));
+  service_address_ = ranges_.addresses.front().address(0);
   advertised_ = options_.advertise_address;
   if (advertised_.empty() && !is_any(options_.listen_address))
     advertised_ = options_.listen_address;
@@ -190,10 +193,7 @@ Status Program::prepare_users() {
 
 Status Program::build_api() {
   pool_ = std::make_unique<apiserver::WorkerPool>();
-  HookOptions hooks;
-  hooks.service_range = options_.service_range;
-  hooks.node_ports = options_.node_ports;
-  ASSIGN_OR_RETURN(registry_, open_hooked_registry(*store_, *pool_, hooks));
+  registry_ = open_hooked_registry(*store_, *pool_, ranges_);
   apiserver::FrontEndOptions front;
   front.address = host_port(advertised_, options_.secure_port);
   front.version = kGitVersion;
@@ -237,15 +237,26 @@ Status Program::listen() {
 }
 
 Status Program::make_system_objects() {
-  SystemObjects objects;
-  objects.service_address = service_address_;
-  objects.server_address = advertised_;
-  objects.server_port = options_.secure_port;
-  return ensure_system_objects(*registry_, objects);
+  apiserver::SystemOptions options;
+  // Nobody else could use a loopback address, and the API refuses it as an endpoint.
+  const bool loopback = advertised_.starts_with("127.") || advertised_ == "::1";
+  if (!loopback) options.address = advertised_;
+  options.port = options_.secure_port;
+  options.ranges = ranges_;
+  objects_ = std::make_unique<apiserver::SystemObjects>(*registry_, *store_, options);
+  return objects_->ensure();
+}
+
+void Program::start_housekeeping() {
+  auto chores = apiserver::common_chores(*store_, *pool_, apiserver::system_seconds);
+  chores.push_back({seconds(apiserver::SystemObjects::kInterval), [this] {
+                      const Status status = objects_->refresh();
+                      if (!status) LOG_WARNING("{}", status.message());
+                    }});
+  housekeeping_ = std::make_unique<apiserver::Housekeeping>(std::move(chores));
 }
 
 void Program::start_controllers() {
-  compactor_ = std::make_unique<Compactor>(*store_, kCompactEvery);
   if (!options_.controllers) return;
   cluster_ = std::make_unique<RegistryCluster>(
       *registry_,
@@ -266,6 +277,7 @@ Status Program::start() {
   RETURN_IF_ERROR(build_api());
   RETURN_IF_ERROR(make_system_objects());
   RETURN_IF_ERROR(listen());
+  start_housekeeping();
   start_controllers();
   LOG_INFO("serving on https://{}, kubeconfig in {}", host_port(advertised_, server_->port()),
            material_.kubeconfig_path);
@@ -279,6 +291,8 @@ Status Program::start() {
 void Program::stop() {
   if (front_) front_->begin_shutdown();
   if (open_front_) open_front_->begin_shutdown();
+  housekeeping_.reset();
+  if (objects_) objects_->leave();
   if (controllers_) controllers_->stop();
   const bool quiet =
       (!front_ || front_->drain(kDrain)) && (!open_front_ || open_front_->drain(kDrain));
@@ -287,7 +301,7 @@ void Program::stop() {
   if (insecure_server_) insecure_server_->stop();
   controllers_.reset();
   cluster_.reset();
-  compactor_.reset();
+  objects_.reset();
   front_.reset();
   open_front_.reset();
   registry_.reset();
