@@ -70,7 +70,8 @@ void Housekeeping::run(std::vector<Chore> chores) {
   }
 }
 
-std::vector<Housekeeping::Chore> common_chores(store::Store& store, WorkerPool& pool, Clock clock) {
+std::vector<Housekeeping::Chore> common_chores(store::Store& store, WorkerPool& pool,
+                                               SecondsClock clock) {
   auto repair = std::make_shared<ServiceRepair>(store, pool, std::move(clock));
   auto compactor = std::make_shared<Compactor>(store);
   return {

@@ -54,6 +54,7 @@ class Housekeeping {
 };
 
 // The chores of every server: repair (at once and every three minutes), compaction.
-std::vector<Housekeeping::Chore> common_chores(store::Store& store, WorkerPool& pool, Clock clock);
+std::vector<Housekeeping::Chore> common_chores(store::Store& store, WorkerPool& pool,
+                                               SecondsClock clock);
 
 }  // namespace fairlead::apiserver

@@ -81,7 +81,7 @@ int64_t system_seconds() {
 }
 
 std::unique_ptr<Registry> open_registry(store::Store& store, WorkerPool& pool, Hooks hooks,
-                                        Clock clock) {
+                                        SecondsClock clock) {
   return std::make_unique<RegistryImpl>(store, pool, std::move(hooks), std::move(clock));
 }
 

@@ -7,7 +7,8 @@
 // the request does not name a resourceVersion.
 //
 // Threads: all functions from any thread. Completions run on a thread of the worker pool and may
-// block neither it nor the store. Destruction waits for what is outstanding.
+// block neither it nor the store. Destruction waits for what is outstanding; watches must be gone
+// before it.
 #pragma once
 
 #include <cstdint>

@@ -221,8 +221,8 @@ RegistryImpl::Answer<Written> RegistryImpl::do_remove(Target target, DeleteOptio
   Outcome<store::EntryPtr> loaded = co_await load(request.key);
   if (!loaded) co_return loaded.error();
   store::EntryPtr current = *loaded;
-  constexpr int kMostAttempts = 100;
-  for (int attempt = 1; attempt <= kMostAttempts; ++attempt) {
+  constexpr int kMostRemovals = 100;
+  for (int attempt = 1; attempt <= kMostRemovals; ++attempt) {
     if (current == nullptr) co_return request.not_found();
     Attempt tried = co_await remove_once(request, options, current);
     if (tried.answer) co_return std::move(*tried.answer);

@@ -45,7 +45,7 @@ struct Attempt {
 
 class RegistryImpl : public Registry {
  public:
-  RegistryImpl(store::Store& store, WorkerPool& pool, Hooks hooks, Clock clock)
+  RegistryImpl(store::Store& store, WorkerPool& pool, Hooks hooks, SecondsClock clock)
       : store_(store), pool_(pool), hooks_(std::move(hooks)), clock_(std::move(clock)) {}
   ~RegistryImpl() override;
 
@@ -125,7 +125,7 @@ class RegistryImpl : public Registry {
   store::Store& store_;
   WorkerPool& pool_;
   Hooks hooks_;
-  Clock clock_;
+  SecondsClock clock_;
   ObjectCache cache_;
 
   std::mutex mutex_;

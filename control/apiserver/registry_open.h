@@ -14,12 +14,12 @@
 
 namespace fairlead::apiserver {
 
-using Clock = std::function<int64_t()>;  // seconds since 1970
+using SecondsClock = std::function<int64_t()>;  // seconds since 1970
 
 int64_t system_seconds();
 
 // The store and the pool must outlive it. The hooks are complete: nothing is added here.
 std::unique_ptr<Registry> open_registry(store::Store& store, WorkerPool& pool, Hooks hooks,
-                                        Clock clock = system_seconds);
+                                        SecondsClock clock = system_seconds);
 
 }  // namespace fairlead::apiserver

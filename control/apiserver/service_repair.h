@@ -28,7 +28,7 @@ class ServiceRepair {
  public:
   static constexpr int64_t kGraceSeconds = 180;
 
-  ServiceRepair(store::Store& store, WorkerPool& pool, Clock clock)
+  ServiceRepair(store::Store& store, WorkerPool& pool, SecondsClock clock)
       : store_(store), pool_(pool), clock_(std::move(clock)) {}
 
   void run(std::function<void(Result<RepairReport>)> done);
@@ -39,7 +39,7 @@ class ServiceRepair {
 
   store::Store& store_;
   WorkerPool& pool_;
-  Clock clock_;
+  SecondsClock clock_;
   // Keys that nobody wants, by the revision at which they were made: since when.
   std::map<std::pair<std::string, store::Revision>, int64_t> leaks_;
 };

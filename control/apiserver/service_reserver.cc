@@ -19,7 +19,7 @@ using schema::Value;
 constexpr int kRandomTries = 16;  // before all reservations are looked at
 constexpr int64_t kNoneFree = -1;
 
-uint32_t random_below(uint32_t limit) {
+uint32_t random_index(uint32_t limit) {
   thread_local std::mt19937 source{std::random_device{}()};
   return std::uniform_int_distribution<uint32_t>(0, limit - 1)(source);
 }
@@ -134,7 +134,7 @@ Task<Outcome<int64_t>> ServiceReserver::pick(const Write& write, Held& held,
                                              uint32_t first, uint32_t count) {
   if (count == 0) co_return kNoneFree;
   for (int attempt = 0; attempt < kRandomTries; ++attempt) {
-    const uint32_t index = first + random_below(count);
+    const uint32_t index = first + random_index(count);
     std::string key = std::string(prefix).append(name_of(index));
     if (held.had(key) || held.wants(key)) continue;
     Outcome<Taken> taken = co_await take(write, held, std::move(key));
@@ -152,7 +152,7 @@ Task<Outcome<int64_t>> ServiceReserver::pick(const Write& write, Held& held,
   if (!found) co_return from_status(found.status());
   std::set<std::string_view> used;
   for (const store::EntryPtr& entry : found->entries) used.insert(entry->key);
-  const uint32_t offset = random_below(count);
+  const uint32_t offset = random_index(count);
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t index = first + (offset + i) % count;
     std::string key = std::string(prefix).append(name_of(index));
