@@ -163,7 +163,7 @@ double measure_api_list(uint16_t port, size_t expected) {
 }
 
 std::vector<double> measure_api_watch(uint16_t port, int watchers, int writes) {
-  const std::string path = "/api/v1/namespaces/default/endpoints";
+  const std::string path = "/api/v1/namespaces/default/configmaps";
   ApiClient writer(port);
   const Fd poll(::epoll_create1(EPOLL_CLOEXEC));
   std::vector<std::unique_ptr<ApiClient>> clients;
@@ -182,7 +182,7 @@ std::vector<double> measure_api_watch(uint16_t port, int watchers, int writes) {
   for (int i = 0; i < writes; ++i) {
     const std::string marker = fmt::format("write-{}-", i);
     const std::string body = fmt::format(
-        R"({{"apiVersion":"v1","kind":"Endpoints","metadata":{{"name":"watched","annotations":)"
+        R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"watched","annotations":)"
         R"({{"n":"{}"}}}}}})",
         marker);
     const auto before = Clock::now();

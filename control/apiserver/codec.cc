@@ -49,6 +49,10 @@ class StoredObject : public Object {
     out->append(text[head + 1] == '}' ? "\"" : "\",");
     out->append(text.substr(head + 1));
   }
+  size_t json_size() const override {
+    constexpr size_t kResourceVersion = 48;
+    return entry_->value.size() + kResourceVersion;
+  }
   const schema::Type* type() const override { return resource_.type(); }
   store::Revision revision() const override { return revision_; }
 

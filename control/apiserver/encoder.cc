@@ -1,6 +1,7 @@
 #include "control/apiserver/encoder.h"
 
 #include <fmt/core.h>
+#include <sys/mman.h>
 
 #include <functional>
 #include <vector>
@@ -96,6 +97,17 @@ std::string error_protobuf(const ApiError& error) {
   return schema::seal_envelope("v1", "Status", schema::encode_protobuf(document->root, *type));
 }
 
+// Grown by doubling, a long list would be copied over and over; touched in small pages, its memory
+// would cost more than its text.
+void reserve_at_once(std::string& text, size_t size) {
+  constexpr size_t kHugePage = size_t{2} << 20;
+  text.reserve(size);
+  const auto begin = (reinterpret_cast<uintptr_t>(text.data()) + kHugePage - 1) & ~(kHugePage - 1);
+  const auto end = (reinterpret_cast<uintptr_t>(text.data()) + size) & ~(kHugePage - 1);
+  // Where there are none it is slower, nothing else.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+}
+
 std::string list_json(const schema::Resource& resource, const ListAnswer& list,
                       const Rendering& rendering, const Value& metadata) {
   const bool partial = rendering.form.shape != Shape::kObject;
@@ -105,6 +117,11 @@ std::string list_json(const schema::Resource& resource, const ListAnswer& list,
                   partial ? meta_version(rendering.form) : resource.api_version());
   schema::append_json(metadata, &text);
   text += ",\"items\":[";
+  if (!partial) {
+    size_t size = text.size() + 4;
+    for (const ObjectPtr& object : list.objects) size += object->json_size() + 1;
+    reserve_at_once(text, size);
+  }
   for (const ObjectPtr& object : list.objects) {
     if (&object != &list.objects.front()) text += ',';
     if (partial) {

@@ -29,6 +29,8 @@ class Object {
   virtual const schema::Value& value() const = 0;
   // The same as JSON.
   virtual void append_json(std::string* out) const = 0;
+  // About how long that is; 0 where it is not known without writing it.
+  virtual size_t json_size() const { return 0; }
   // The type for encode_protobuf() of value(); null when there is none.
   virtual const schema::Type* type() const = 0;
   // The change that it is from; 0 for what is not stored.

@@ -11,6 +11,7 @@ namespace fairlead::schema {
 namespace {
 
 constexpr size_t kBlock = size_t{8} << 10;
+constexpr size_t kLeast = size_t{1} << 10;
 constexpr size_t kMaxBlock = size_t{1} << 20;
 constexpr size_t kSmall = 16;  // members that are searched one by one
 
@@ -27,7 +28,10 @@ void* Arena::allocate(size_t bytes) {
   bytes = (bytes + 7) & ~size_t{7};
   if (bytes > left_) {
     // Blocks grow with the document, so that a large one is few allocations.
-    const size_t wanted = std::max(bytes, std::clamp(total_, kBlock, kMaxBlock));
+    size_t block = std::clamp(total_, kBlock, kMaxBlock);
+    // Of what was to be enough little is missing.
+    if (expected_ != 0) block = total_ == 0 ? expected_ : std::clamp(total_ / 4, kLeast, kMaxBlock);
+    const size_t wanted = std::max(bytes, block);
     blocks_.emplace_back(new char[wanted]);
     total_ += wanted;
     if (bytes == wanted) return blocks_.back().get();

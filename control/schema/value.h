@@ -23,6 +23,8 @@ namespace fairlead::schema {
 class Arena {
  public:
   Arena() = default;
+  // `expected`: what will probably be allocated in all. Kept documents should waste little.
+  explicit Arena(size_t expected) : expected_(expected) {}
   Arena(Arena&&) = default;
   Arena& operator=(Arena&&) = default;
 
@@ -39,6 +41,7 @@ class Arena {
   char* next_ = nullptr;
   size_t left_ = 0;
   size_t total_ = 0;
+  size_t expected_ = 0;  // 0: nobody knows
 };
 
 struct Member;
@@ -150,6 +153,7 @@ struct Document {
   Value root;
 
   Document() = default;
+  explicit Document(size_t expected) : arena(expected) {}
   Document(Document&&) = default;
   Document& operator=(Document&&) = default;
   Document clone() const;
