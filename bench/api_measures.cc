@@ -80,6 +80,7 @@ ApiClient::Answer ApiClient::send(std::string_view method, std::string_view path
   size_t end = 0;
   while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) fill();
   Answer answer;
+  answer.began = Clock::now();
   answer.status = std::atoi(buffer_.c_str() + std::string_view("HTTP/1.1 ").size());
   const size_t length_at = buffer_.find("content-length: ");
   if (length_at == std::string::npos || length_at > end) give_up("an answer has no length");
@@ -148,18 +149,19 @@ void fill_pods(uint16_t port, size_t count) {
   });
 }
 
-double measure_api_list(uint16_t port, size_t expected) {
+ApiList measure_api_list(uint16_t port, size_t expected) {
   ApiClient client(port);
   client.send("GET", "/healthz");
   const auto before = Clock::now();
   const auto answer = client.send("GET", "/api/v1/pods");
-  const double ms = ms_since(before);
+  const std::chrono::duration<double, std::milli> begins = answer.began - before;
+  const ApiList list{begins.count(), ms_since(before)};
   size_t found = 0;
   for (size_t at = 0; (at = answer.body.find("\"name\":\"p-", at)) != std::string::npos; ++at) {
     ++found;
   }
   if (found != expected) give_up(fmt::format("a list has {} of {} pods", found, expected));
-  return ms;
+  return list;
 }
 
 std::vector<double> measure_api_watch(uint16_t port, int watchers, int writes) {

@@ -22,6 +22,7 @@ class ApiClient {
   struct Answer {
     int status = 0;
     std::string body;
+    std::chrono::steady_clock::time_point began;  // its head was there
   };
   Answer send(std::string_view method, std::string_view path, std::string_view body = {});
   // Sends the request of a watch and reads its head; what follows is the caller's to read.
@@ -48,8 +49,13 @@ ApiCreates measure_api_creates(uint16_t port, const std::string& prefix, int cli
 
 // Pods p-0 and so on in the namespace `listed`, from 32 connections.
 void fill_pods(uint16_t port, size_t count);
-// Milliseconds until the last byte of a list of them all.
-double measure_api_list(uint16_t port, size_t expected);
+// Milliseconds for a list of them all. An answer with a length begins when the server has made all
+// of it.
+struct ApiList {
+  double begins_ms = 0;
+  double ends_ms = 0;
+};
+ApiList measure_api_list(uint16_t port, size_t expected);
 
 // From before each write until every one of `watchers` connections has its event, in milliseconds.
 std::vector<double> measure_api_watch(uint16_t port, int watchers, int writes);
