@@ -53,6 +53,8 @@ const std::map<std::string, Target>& targets() {
       {"nftables:resident-10000x5", {.at_most = 60}},
       {"nftables:change-p50-10000", {.at_most = 5}},
       {"nftables:change-p99-10000", {.at_most = 20}},
+      {"nftables:growth-change-p50-", {.at_most = 1.25}},
+      {"nftables:growth-connect-service-", {.at_most = 1.25}},
       {"nftables:idle-10000x5", {.at_most = 0.1}},
       {"iptables-legacy:cold-start-5000x5", {.at_most = 2}},
       {"iptables:change-p50-5000", {.at_most = 150}},
@@ -88,10 +90,9 @@ void add_growth(std::vector<Figure>& figures, const std::string& prefix, uint32_
   const double before = value_of(figures, prefix + std::to_string(small) + suffix);
   const double after = value_of(figures, prefix + std::to_string(large) + suffix);
   if (before == 0 || after == 0) return;
-  Figure figure{prefix + "growth" + suffix,
+  Figure figure{"growth-" + prefix,
                 fmt::format("{}, {} services : {} services", title, large, small), "×",
                 after / before};
-  figure.at_most = 1.25;
   figures.push_back(std::move(figure));
 }
 
