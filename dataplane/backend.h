@@ -41,12 +41,14 @@ struct AuditReport {
   bool needs_complete = false;
 };
 
-// A figure that the datapath keeps, exported as fairlead_backend_<name>.
+// A figure that the datapath keeps, exported as fairlead_backend_<name>. A name of kube-proxy's
+// ("kubeproxy_...") is exported as it is, with one value for each label of that family.
 struct Counter {
   std::string name;
   std::string help;
   double value = 0;
   bool monotonic = true;
+  std::vector<std::string> labels = {};  // values, in the family's order
 };
 
 class Backend {

@@ -205,6 +205,7 @@ std::vector<ForwardingEntry> compile(const Service& service, std::span<const End
       entry.created_at = service.created_at;
       entry.affinity_seconds = service.affinity_seconds;
       entry.source_ranges = source_ranges_of(service, family, view);
+      entry.health_check_node_port = service.health_check_node_port;
 
       const auto group = std::find_if(groups.begin(), groups.end(), [&](const EndpointGroup& g) {
         return g.port_name == port.name && g.protocol == port.protocol && g.family == family;

@@ -94,7 +94,8 @@ struct ForwardingEntry {
   EndpointChoice cluster;           // the choices that routes name
   EndpointChoice local;
   uint32_t affinity_seconds = 0;  // 0: none. Otherwise per entry, shared by all of its frontends
-  std::vector<Prefix> source_ranges;  // of this entry's family; sorted
+  std::vector<Prefix> source_ranges;    // of this entry's family; sorted
+  uint16_t health_check_node_port = 0;  // of the service, TCP, answered by the daemon; 0: none
 
   const EndpointChoice& choice(Choice which) const {
     return which == Choice::kCluster ? cluster : local;

@@ -11,8 +11,6 @@ using dataplane::NodeRules;
 
 namespace {
 
-constexpr std::array<Table, 3> kTables = {Table::kNat, Table::kFilter, Table::kMangle};
-
 bool has_rule(const SavedTable& table, std::string_view chain, const std::string& rule) {
   const auto found = table.find(std::string(chain));
   return found != table.end() &&

@@ -135,6 +135,8 @@ Result<Ack> IptablesBackend::apply(const Delta& delta) {
   disturbed_ = disturbed();
   Ack ack;
   ack.generation = delta.generation;
+  using Work = FamilyTable::Work;
+  for (auto& table : tables_) table->begin(delta.complete ? Work::kFullSync : Work::kPartialSync);
   for (auto& table : tables_) {
     if (delta.node) RETURN_IF_ERROR(table->set_node_rules(rules_));
     RETURN_IF_ERROR(apply_to(*table, delta, ack));
@@ -163,7 +165,10 @@ bool IptablesBackend::disturbed() {
 
 Result<AuditReport> IptablesBackend::audit() {
   AuditReport report;
-  for (auto& table : tables_) RETURN_IF_ERROR(table->audit(report));
+  for (auto& table : tables_) {
+    table->begin(FamilyTable::Work::kAudit);
+    RETURN_IF_ERROR(table->audit(report));
+  }
   for (auto& table : tables_) table->note_stamps();
   disturbed_ = false;
   last_audit_ = steady_clock::now();
@@ -192,13 +197,40 @@ std::vector<dataplane::Counter> IptablesBackend::counters() {
     runs += static_cast<double>(table->runs());
     endpoints += static_cast<double>(table->endpoint_count());
   }
-  return {
+  std::vector<dataplane::Counter> counters = {
       {"iptables_restore_runs_total", "Runs of iptables-restore.", runs, true},
       {"iptables_endpoints", "Endpoints that the rules lead to.", endpoints, false},
       {"iptables_invalid_dropped_packets_total",
        "Answers of pods dropped because connection tracking does not know them.",
        static_cast<double>(invalid_packets_), true},
+      {"kubeproxy_iptables_ct_state_invalid_dropped_packets_total", "",
+       static_cast<double>(invalid_packets_), true},
   };
+  const std::string sync = "kubeproxy_sync_proxy_rules_iptables_";
+  for (const auto& table : tables_) {
+    const std::string family(to_string(table->family()));
+    counters.push_back({sync + "restore_failures_total",
+                        "",
+                        static_cast<double>(table->failures()),
+                        true,
+                        {family}});
+    counters.push_back({sync + "partial_restore_failures_total",
+                        "",
+                        static_cast<double>(table->partial_failures()),
+                        true,
+                        {family}});
+    for (const Table each : kTables) {
+      const std::string name(to_string(each));
+      counters.push_back(
+          {sync + "total", "", static_cast<double>(table->rules(each)), false, {family, name}});
+      counters.push_back({sync + "last",
+                          "",
+                          static_cast<double>(table->last_written(each)),
+                          false,
+                          {family, name}});
+    }
+  }
+  return counters;
 }
 
 Status IptablesBackend::remove_all() {

@@ -19,6 +19,7 @@ struct FamilyTable::Plan {
   std::vector<std::pair<ChainId, std::string>> taken_shared;  // by canonical text
   AddressCounts cluster_ips;                                  // by how much the counts change
   int64_t endpoints = 0;
+  RuleCounts rules{};  // by how much the records' rules become more
 };
 
 namespace {
@@ -46,11 +47,36 @@ Status FamilyTable::run(const RestoreInput& input) {
   ++runs_;
   if (const Status status = tool_.restore(family_, input.text()); !status) {
     uncertain_ = true;
+    ++failures_;
+    if (work_ == Work::kPartialSync) ++partial_failures_;
     return status;
   }
   operations_ += input.operations();
+  if (work_ != Work::kAudit) {
+    for (const Table table : kTables) written_[static_cast<size_t>(table)] += input.rules(table);
+  }
   note_stamps();
   return {};
+}
+
+void FamilyTable::begin(Work work) {
+  work_ = work;
+  if (work != Work::kAudit) written_.fill(0);
+}
+
+size_t FamilyTable::rules(Table table) const {
+  auto count = static_cast<size_t>(entry_rules_[static_cast<size_t>(table)]);
+  if (table == Table::kFilter) count += cluster_ips_.size();
+  if (rules_ == nullptr) return count;
+  for (const FixedChain& chain : fixed_) {
+    if (chain.table == table) count += chain.rules.size();
+  }
+  for (const Jump& jump : jumps(family_, *rules_, options_.fixed)) {
+    if (jump.table == table) ++count;
+  }
+  // The one rule in the kubelet's chain.
+  if (table == Table::kFilter && node_ports_on_loopback(family_, *rules_, options_.fixed)) ++count;
+  return count;
 }
 
 void FamilyTable::note_stamps() {
@@ -143,6 +169,16 @@ Status FamilyTable::plan_change(const Change& change, Plan& plan) const {
     record = Record{change.entry, rules_, pending_style_};
     ASSIGN_OR_RETURN(after, render(*record));
   }
+  const auto count = [&plan](const Rendered& rendered, int64_t sign) {
+    for (const SharedRule& rule : rendered.shared)
+      plan.rules[static_cast<size_t>(rule.table)] += sign;
+    for (const OwnChain& chain : rendered.chains) {
+      plan.rules[static_cast<size_t>(Table::kNat)] +=
+          sign * static_cast<int64_t>(chain.rules.size());
+    }
+  };
+  count(before, -1);
+  count(after, 1);
   plan_chains(before, after, plan);
   plan_shared(before, after, plan);
   if (known != records_.end()) {
@@ -279,6 +315,7 @@ void FamilyTable::keep(Plan& plan) {
     if (count <= 0) cluster_ips_.erase(address);
   }
   endpoints_ = static_cast<size_t>(static_cast<int64_t>(endpoints_) + plan.endpoints);
+  for (size_t i = 0; i < entry_rules_.size(); ++i) entry_rules_[i] += plan.rules[i];
 }
 
 }  // namespace fairlead::iptables

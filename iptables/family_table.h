@@ -51,6 +51,10 @@ class FamilyTable {
   // Precondition: `tool` outlives it.
   FamilyTable(dataplane::Family family, Tool& tool, TableOptions options);
 
+  // What the runs from here on belong to; by which they are counted.
+  enum class Work : uint8_t { kFullSync, kPartialSync, kAudit };
+  void begin(Work work);
+
   // Installs the fixed part, or puts it right, and reads the rules of an earlier run.
   Status start(std::shared_ptr<const dataplane::NodeRules> rules);
   // The same for changed node rules: only what differs is rewritten.
@@ -79,6 +83,10 @@ class FamilyTable {
   size_t endpoint_count() const { return endpoints_; }
   uint64_t operations() const { return operations_; }  // rules and chains written so far
   uint64_t runs() const { return runs_; }              // of iptables-restore
+  uint64_t failures() const { return failures_; }      // of these runs
+  uint64_t partial_failures() const { return partial_failures_; }  // of them in partial syncs
+  size_t rules(Table table) const;  // ours, in the kernel; without those not taken over yet
+  uint64_t last_written(Table table) const { return written_[static_cast<size_t>(table)]; }
 
  private:
   using RulesPointer = std::shared_ptr<const dataplane::NodeRules>;
@@ -95,6 +103,7 @@ class FamilyTable {
   };
   using AddressCounts = boost::unordered_flat_map<dataplane::Address, int64_t, AddressHash>;
   using ChainId = std::pair<Table, std::string_view>;
+  using RuleCounts = std::array<int64_t, 3>;  // by Table
 
   struct Tables {
     std::array<SavedTable, 3> tables;  // by Table
@@ -159,6 +168,11 @@ class FamilyTable {
   bool uncertain_ = false;  // a run failed: how far it came is not known
   uint64_t operations_ = 0;
   uint64_t runs_ = 0;
+  Work work_ = Work::kFullSync;
+  uint64_t failures_ = 0;
+  uint64_t partial_failures_ = 0;
+  std::array<uint64_t, 3> written_{};  // rules, in this sync; by Table
+  RuleCounts entry_rules_{};           // of all records; by Table
 };
 
 }  // namespace fairlead::iptables

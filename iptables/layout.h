@@ -7,6 +7,7 @@
 // Threads: pure functions.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 namespace fairlead::iptables {
 
 enum class Table : uint8_t { kNat, kFilter, kMangle };
+inline constexpr std::array<Table, 3> kTables = {Table::kNat, Table::kFilter, Table::kMangle};
 std::string_view to_string(Table table);  // "nat", "filter", "mangle"
 
 inline constexpr std::string_view kServices = "KUBE-SERVICES";  // of nat, and of filter

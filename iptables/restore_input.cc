@@ -14,11 +14,13 @@ void RestoreInput::declare(Table table, std::string_view chain) {
 
 void RestoreInput::append(Table table, std::string_view chain, std::string_view rule) {
   fmt::format_to(std::back_inserter(part(table).rules), "-A {} {}\n", chain, rule);
+  ++part(table).added;
   ++operations_;
 }
 
 void RestoreInput::insert(Table table, std::string_view chain, std::string_view rule) {
   fmt::format_to(std::back_inserter(part(table).rules), "-I {} {}\n", chain, rule);
+  ++part(table).added;
   ++operations_;
 }
 

@@ -30,6 +30,7 @@ class RestoreInput {
   uint64_t operations() const { return operations_; }  // rules and chains written or removed
   size_t chains() const { return chains_; }            // that were declared
   size_t removals() const { return removals_; }        // of single rules
+  uint64_t rules(Table table) const { return parts_[static_cast<size_t>(table)].added; }  // written
   std::string text() const;
 
  private:
@@ -38,6 +39,7 @@ class RestoreInput {
     std::string declared;
     std::string rules;
     std::string gone;
+    uint64_t added = 0;
     bool empty() const { return declared.empty() && rules.empty() && gone.empty(); }
   };
   Part& part(Table table) { return parts_[static_cast<size_t>(table)]; }

@@ -35,9 +35,10 @@ enum class SetId : uint8_t {
   kNodePortLocalUdp,
   kNodePortSctp,
   kNodePortLocalSctp,
-  kAddresses,  // what is on our device
-  kNoLocal,    // policy Local without an endpoint here: dropped
-  kMarks,      // where pods and the node reach other endpoints than the rest of the world: a mark
+  kHealthCheckNodePort,  // where the daemon answers for services of policy Local
+  kAddresses,            // what is on our device
+  kNoLocal,              // policy Local without an endpoint here: dropped
+  kMarks,  // where pods and the node reach other endpoints than the rest of the world: a mark
   kCount,
 };
 inline constexpr size_t kSetCount = static_cast<size_t>(SetId::kCount);

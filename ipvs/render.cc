@@ -228,6 +228,11 @@ Result<Rendering> Renderer::run() {
     RETURN_IF_ERROR(check_routes(entry_, frontend));
   }
   put_hairpins();
+  if (entry_.health_check_node_port != 0) {
+    SetElement port;
+    port.port = entry_.health_check_node_port;
+    put(SetId::kHealthCheckNodePort, port);
+  }
   for (const Frontend& frontend : entry_.frontends) {
     if (frontend.kind == FrontendKind::kNodePort) {
       put_node_port(frontend);

@@ -200,6 +200,11 @@ TableRules Writer::filter() const {
                            "-j KUBE-SOURCE-RANGES-FIREWALL"}});
   table.chains.push_back(source_ranges("KUBE-SOURCE-RANGES-FIREWALL"));
 
+  // Load balancers ask the daemon here, whatever the node's own firewall says of the port.
+  table.chains.push_back({"KUBE-NODE-PORT",
+                          {comment("Kubernetes health check node port") + "-p tcp " +
+                           in_set(SetId::kHealthCheckNodePort, "dst") + "-j ACCEPT"}});
+
   Chain input{"KUBE-IPVS-FILTER", no_local_drop()};
   for (const SetId served :
        {SetId::kLoadBalancer, SetId::kClusterIp, SetId::kExternalIp, SetId::kExternalIpLocal}) {
@@ -226,6 +231,7 @@ TableRules Writer::filter() const {
   table.jumps = {
       {"INPUT", firewall, "KUBE-PROXY-FIREWALL"},
       {"INPUT", access + "-j KUBE-IPVS-FILTER", "KUBE-IPVS-FILTER"},
+      {"INPUT", comment("kubernetes health check rules") + "-j KUBE-NODE-PORT", "KUBE-NODE-PORT"},
       {"FORWARD", firewall, "KUBE-PROXY-FIREWALL"},
       {"FORWARD", comment("kubernetes forwarding rules") + "-j KUBE-FORWARD", "KUBE-FORWARD"},
       {"OUTPUT", access + "-j KUBE-IPVS-OUT-FILTER", "KUBE-IPVS-OUT-FILTER"}};

@@ -172,6 +172,8 @@ struct Metrics::State {
 
   explicit State(std::string_view mode);
   void* find(Metric metric, MetricKind kind, LabelValues values) EXCLUDES(mutex);
+  // What a backend says of one of these families.
+  void take(Metric metric, const dataplane::Counter& counter) EXCLUDES(mutex);
   static void* create(const MetricInfo& info, Family& family,
                       const std::vector<std::string>& values);
   void run_before_scrape();
@@ -262,6 +264,32 @@ void* Metrics::State::find(Metric metric, MetricKind kind, LabelValues values) {
   }
 }
 
+void Metrics::State::take(Metric metric, const dataplane::Counter& counter) {
+  const MetricKind kind = kInfos[static_cast<size_t>(metric)].kind;
+  const auto& labels = counter.labels;
+  void* series = nullptr;
+  switch (labels.size()) {
+    case 0:
+      series = find(metric, kind, {});
+      break;
+    case 1:
+      series = find(metric, kind, {labels[0]});
+      break;
+    case 2:
+      series = find(metric, kind, {labels[0], labels[1]});
+      break;
+    default:
+      assert(!"no family of a backend's has more than two labels");
+  }
+  if (series == nullptr) return;
+  if (kind == MetricKind::kGauge) {
+    static_cast<prom::Gauge*>(series)->Set(counter.value);
+  } else if (kind == MetricKind::kCounter) {
+    auto* total = static_cast<prom::Counter*>(series);
+    total->Increment(std::max(0.0, counter.value - total->Value()));
+  }
+}
+
 void Metrics::State::run_before_scrape() {
   std::vector<std::function<void()>> copy;
   {
@@ -327,6 +355,14 @@ Histogram Metrics::histogram(Metric metric, LabelValues label_values) {
 }
 
 void Metrics::set_backend_counters(std::vector<dataplane::Counter> counters) {
+  std::erase_if(counters, [this](const dataplane::Counter& counter) {
+    const auto info = std::find_if(kInfos.begin(), kInfos.end(), [&](const MetricInfo& each) {
+      return each.name == counter.name;
+    });
+    if (info == kInfos.end()) return false;
+    state_->take(static_cast<Metric>(info - kInfos.begin()), counter);
+    return true;
+  });
   MutexLock lock(state_->mutex);
   state_->backend_counters = std::move(counters);
 }

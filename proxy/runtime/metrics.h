@@ -109,7 +109,7 @@ class Metrics {
   Gauge gauge(Metric metric, LabelValues label_values = {});
   Histogram histogram(Metric metric, LabelValues label_values = {});
 
-  // What the backend counts, exported as fairlead_backend_<name>. The sync thread calls this after
+  // What the backend counts, exported as dataplane::Counter says. The sync thread calls this after
   // a sync and now and then; a scrape shows the last call. Characters that Prometheus refuses
   // become '_'.
   void set_backend_counters(std::vector<dataplane::Counter> counters);

@@ -168,6 +168,23 @@ class IptablesBackend : public ::testing::TestWithParam<Variant> {
   std::string saved(Family family, std::string_view table) {
     return create_tool(create_process_runner(), GetParam())->save(family, table).value();
   }
+  // kube-proxy's metric of that ending.
+  double figure(const std::string& ending, Family family, const std::string& table = "") {
+    std::vector<std::string> labels = {std::string(to_string(family))};
+    if (!table.empty()) labels.push_back(table);
+    for (const dataplane::Counter& each : backend_->counters()) {
+      if (each.name == "kubeproxy_sync_proxy_rules_iptables_" + ending && each.labels == labels) {
+        return each.value;
+      }
+    }
+    return -1;
+  }
+  double rules_in(Family family, std::string_view table) {
+    std::istringstream text(saved(family, table));
+    double count = 0;
+    for (std::string line; std::getline(text, line);) count += line.starts_with("-A ") ? 1 : 0;
+    return count;
+  }
   // All rules of all tables, sorted, without the lines that have the time in them.
   std::string everything() {
     std::vector<std::string> lines;
@@ -326,6 +343,57 @@ TEST_P(IptablesBackend, AFailedFirstRunIsMadeUpFor) {
   EXPECT_FALSE(backend_->apply(delta));
   apply(true);
   expect_exact();
+}
+
+// kube-proxy's metrics against what iptables-save shows. In this namespace all rules are ours.
+TEST_P(IptablesBackend, CountsRulesAsTheyStand) {
+  const auto expect_true_totals = [&](const char* when) {
+    SCOPED_TRACE(when);
+    for (const Family family : rules_.families) {
+      for (const char* table : {"nat", "filter", "mangle"}) {
+        EXPECT_EQ(figure("total", family, table), rules_in(family, table)) << table;
+      }
+    }
+  };
+  expect_true_totals("at start");
+  put_many();
+  apply(true);
+  expect_true_totals("many");
+  EXPECT_GT(figure("last", Family::kIPv4, "nat"), 100);
+  put(2, 7);
+  put(50, 2);
+  table_.replace(service(1).name, {});
+  apply();
+  expect_true_totals("changed");
+  put(51, 1);
+  const double before = figure("total", Family::kIPv4, "nat");
+  apply();
+  EXPECT_EQ(figure("last", Family::kIPv4, "nat"), figure("total", Family::kIPv4, "nat") - before);
+  apply();
+  EXPECT_EQ(figure("last", Family::kIPv4, "nat"), 0) << "nothing to do";
+  rules_.service_prefixes.clear();
+  restart();
+  apply(true);
+  expect_true_totals("taken over");
+}
+
+TEST_P(IptablesBackend, CountsFailedRunsByTheSyncTheyWereIn) {
+  put_many();
+  table_.forget_acknowledged();
+  Delta complete = table_.pending();
+  complete.complete = true;
+  tool_->fail_next = 1;
+  EXPECT_FALSE(backend_->apply(complete));
+  EXPECT_EQ(figure("restore_failures_total", Family::kIPv4), 1);
+  EXPECT_EQ(figure("partial_restore_failures_total", Family::kIPv4), 0);
+  apply(true);
+  put(1, 3);
+  const Delta partial = table_.pending();
+  tool_->fail_next = 1;
+  EXPECT_FALSE(backend_->apply(partial));
+  EXPECT_EQ(figure("restore_failures_total", Family::kIPv4), 2);
+  EXPECT_EQ(figure("partial_restore_failures_total", Family::kIPv4), 1);
+  EXPECT_EQ(figure("restore_failures_total", Family::kIPv6), 0);
 }
 
 TEST_P(IptablesBackend, OneRefusedEntryHoldsUpNobody) {

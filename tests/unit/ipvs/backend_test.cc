@@ -132,6 +132,24 @@ TEST_F(IpvsBackend, PolicyLocalIsAServerForOthersAndAMarkForPodsAndTheNode) {
   EXPECT_EQ(host_.elements("FAIRLEAD-NO-LOCAL"), "203.0.113.1,tcp:80");
 }
 
+TEST_F(IpvsBackend, HealthCheckNodePortsAreLetIn) {
+  dataplane::Service web = service("web", "10.96.0.1");
+  web.ports.push_back({"b", dataplane::Protocol::kTcp, 81, 0});
+  web.external_traffic_local = true;
+  web.health_check_node_port = 32000;
+  set(web, {"10.1.1.1:8080"});
+  apply();
+  EXPECT_EQ(host_.elements("KUBE-HEALTH-CHECK-NODE-PORT"), "32000");
+  web.health_check_node_port = 32001;
+  set(web, {"10.1.1.1:8080"});
+  apply();
+  EXPECT_EQ(host_.elements("KUBE-HEALTH-CHECK-NODE-PORT"), "32001");
+  web.health_check_node_port = 0;
+  set(web, {"10.1.1.1:8080"});
+  apply();
+  EXPECT_EQ(host_.elements("KUBE-HEALTH-CHECK-NODE-PORT"), "");
+}
+
 TEST_F(IpvsBackend, AffinityIsPersistence) {
   dataplane::Service web = service("web", "10.96.0.1");
   web.affinity_seconds = 300;

@@ -86,6 +86,23 @@ TableRules nat() {
   return {};
 }
 
+TEST(Rules, HealthChecksAreAcceptedInFilter) {
+  dataplane::NodeRules rules;
+  for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+    const std::string set = describe(SetId::kHealthCheckNodePort, family).name;
+    std::string text;
+    for (const TableRules& table : wanted_rules(family, rules)) {
+      if (table.table == "filter") text = install_text(table, "", true);
+    }
+    EXPECT_NE(text.find("-A KUBE-NODE-PORT -m comment --comment \"Kubernetes health check node "
+                        "port\" -p tcp -m set --match-set " +
+                        set + " dst -j ACCEPT\n"),
+              std::string::npos)
+        << text;
+    EXPECT_NE(text.find("-j KUBE-NODE-PORT\n"), std::string::npos) << text;
+  }
+}
+
 TEST(Rules, TakeOldJumpsOverAndLeaveOthersAlone) {
   const std::string text = install_text(nat(), kSaved, true);
   EXPECT_NE(text.find("-D PREROUTING -m comment --comment old -j KUBE-SERVICES\n"),

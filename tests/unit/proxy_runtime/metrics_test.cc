@@ -155,6 +155,27 @@ TEST(MetricsTest, BackendCountersAreExportedByTheirNames) {
                               "fairlead_backend_set_elements 9\n"));
 }
 
+TEST(MetricsTest, BackendsFeedKubeProxysFamilies) {
+  Metrics metrics(options("iptables"));
+  const auto say = [&metrics](double rules, double failures) {
+    metrics.set_backend_counters(
+        {{"kubeproxy_sync_proxy_rules_iptables_total", "", rules, false, {"IPv4", "nat"}},
+         {"kubeproxy_sync_proxy_rules_iptables_restore_failures_total",
+          "",
+          failures,
+          true,
+          {"IPv4"}}});
+  };
+  say(12, 3);
+  say(7, 4);
+  const std::string text = metrics.text();
+  EXPECT_THAT(text, HasSubstr("\nkubeproxy_sync_proxy_rules_iptables_total"
+                              "{ip_family=\"IPv4\",table=\"nat\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("\nkubeproxy_sync_proxy_rules_iptables_restore_failures_total"
+                              "{ip_family=\"IPv4\"} 4\n"));
+  EXPECT_EQ(text.find("fairlead_backend_kubeproxy"), std::string::npos);
+}
+
 TEST(MetricsTest, SeriesAreBounded) {
   Metrics metrics(options("nftables"));
   for (size_t i = 0; i < Metrics::kMaxSeriesPerFamily + 10; ++i) {
