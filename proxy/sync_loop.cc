@@ -447,9 +447,8 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
 void SyncLoop::failed(const Status& reason, Time now) {
   parts_.reporter->sync_failed(reason);
   for (const Family family : options_.families) {
-    // Each mode has its own of these two; the other one counts nothing.
+    // Does nothing in other modes; the iptables mode counts its failed runs itself.
     parts_.metrics->counter(Metric::kNftablesSyncFailures, {to_string(family)}).add();
-    parts_.metrics->counter(Metric::kIptablesRestoreFailures, {to_string(family)}).add();
   }
   retry_delay_ =
       std::clamp(2 * retry_delay_, kFirstRetry, std::max(kFirstRetry, options_.sync_period));

@@ -3,6 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+#include <set>
+#include <string>
+#include <utility>
+
 #include "ipvs/layout.h"
 #include "ipvs/rules.h"
 
@@ -53,6 +58,39 @@ TEST(Layout, SetNamesFitTheKernel) {
       const std::string name = describe(static_cast<SetId>(i), family).name;
       EXPECT_LE(name.size(), 31U) << name;
       EXPECT_TRUE(names.insert(name).second) << name;
+    }
+  }
+}
+
+// What operators know from kube-proxy.
+TEST(Layout, SetsHaveKubeProxysNamesAndTypes) {
+  const std::pair<const char*, const char*> known[] = {
+      {"LOOP-BACK", "hash:ip,port,ip"},
+      {"CLUSTER-IP", "hash:ip,port"},
+      {"EXTERNAL-IP", "hash:ip,port"},
+      {"EXTERNAL-IP-LOCAL", "hash:ip,port"},
+      {"LOAD-BALANCER", "hash:ip,port"},
+      {"LOAD-BALANCER-LOCAL", "hash:ip,port"},
+      {"LOAD-BALANCER-FW", "hash:ip,port"},
+      {"LOAD-BALANCER-SOURCE-IP", "hash:ip,port,ip"},
+      {"LOAD-BALANCER-SOURCE-CIDR", "hash:ip,port,net"},
+      {"NODE-PORT-TCP", "bitmap:port"},
+      {"NODE-PORT-LOCAL-TCP", "bitmap:port"},
+      {"NODE-PORT-UDP", "bitmap:port"},
+      {"NODE-PORT-LOCAL-UDP", "bitmap:port"},
+      {"NODE-PORT-SCTP-HASH", "hash:ip,port"},
+      {"NODE-PORT-LOCAL-SCTP-HASH", "hash:ip,port"},
+      {"HEALTH-CHECK-NODE-PORT", "bitmap:port"},
+      {"IPVS-IPS", "hash:ip"}};
+  for (const auto& [family, prefix] :
+       {std::pair(Family::kIPv4, "KUBE-"), std::pair(Family::kIPv6, "KUBE-6-")}) {
+    std::map<std::string, std::string> made;
+    for (size_t i = 0; i < kSetCount; ++i) {
+      const SetSpec spec = describe(static_cast<SetId>(i), family);
+      made[spec.name] = to_string(spec.type);
+    }
+    for (const auto& [name, type] : known) {
+      EXPECT_EQ(made[(prefix + std::string(name)).substr(0, 31)], type) << prefix << name;
     }
   }
 }
