@@ -11,6 +11,7 @@
 #include <array>
 #include <cassert>
 #include <exception>
+#include <iterator>
 #include <map>
 #include <sstream>
 #include <unordered_map>
@@ -356,11 +357,11 @@ Histogram Metrics::histogram(Metric metric, LabelValues label_values) {
 
 void Metrics::set_backend_counters(std::vector<dataplane::Counter> counters) {
   std::erase_if(counters, [this](const dataplane::Counter& counter) {
-    const auto info = std::find_if(kInfos.begin(), kInfos.end(), [&](const MetricInfo& each) {
-      return each.name == counter.name;
-    });
-    if (info == kInfos.end()) return false;
-    state_->take(static_cast<Metric>(info - kInfos.begin()), counter);
+    const auto info =
+        std::find_if(std::begin(kInfos), std::end(kInfos),
+                     [&](const MetricInfo& each) { return each.name == counter.name; });
+    if (info == std::end(kInfos)) return false;
+    state_->take(static_cast<Metric>(info - std::begin(kInfos)), counter);
     return true;
   });
   MutexLock lock(state_->mutex);
