@@ -10,7 +10,7 @@ build: deps
 
 demo: deps
 	cmake --preset release
-	cmake --build --preset release --target fairlead-proxy fairlead-demo
+	cmake --build --preset release --target fairlead fairlead-proxy fairlead-demo
 	build/bin/fairlead-demo
 
 test: deps

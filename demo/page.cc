@@ -94,6 +94,10 @@ void Page::shares(const std::vector<std::pair<std::string, size_t>>& counts) {
 
 void Page::command(std::string_view command, std::string_view output) {
   print(fmt::format("    $ {}", command));
+  this->output(output);
+}
+
+void Page::output(std::string_view output) {
   std::istringstream lines{std::string(output)};
   for (std::string line; std::getline(lines, line);) {
     if (line.find_first_not_of(" \t") == std::string::npos) continue;

@@ -29,6 +29,7 @@ class Page {
   void shares(const std::vector<std::pair<std::string, size_t>>& counts);
   // A command and what it said, without empty lines.
   void command(std::string_view command, std::string_view output);
+  void output(std::string_view output);  // what it said, alone
 
  private:
   bool bold_;

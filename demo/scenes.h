@@ -22,23 +22,32 @@ class Scenes {
   Status play();
 
  private:
+  Status start_the_server();
   Status start();
+  Status reach_the_server();
   Status reach_a_service();
   Status share_evenly();
   Status change_endpoints();
   Status lose_all_endpoints();
   Status keep_the_source();
   Status stick_to_an_endpoint();
-  Status lose_the_api_server();
+  Status kill_the_api_server();
   Status kill_the_proxy();
   Status look_into_the_kernel();
   Status leave_nothing();
 
   Status show_rows();
+  Status show_slices();
+  Status lose_readiness(const std::string& pod);
+  Status resume(harness::Traffic& traffic);
+  // What must survive the server: who is who, at which revision.
+  Result<std::string> objects();
   Status show_silence_and_health();
   Result<std::string> look_up(std::string_view map, std::string_view key);
-  // Writes the endpoints and waits until `pod` answers the client: how long that took.
+  // Labels the pods and waits until `pod` answers the client: how long that took after kubectl.
   Result<Milliseconds> endpoints_until(std::vector<std::string> pods, std::string_view pod);
+  // Waits until no pod answers that is not one of web_.pods.
+  Status settle();
   // New connections of every kind from everywhere.
   std::vector<harness::Question> steady_questions();
   std::vector<harness::Answer> ask_times(const harness::Question& question, size_t times);

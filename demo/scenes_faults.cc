@@ -24,26 +24,65 @@ std::string undisturbed(const harness::Traffic::Report& report) {
 
 }  // namespace
 
-Status Scenes::lose_the_api_server() {
-  page_.heading("The API server goes away");
+Result<std::string> Scenes::objects() {
+  return stage_.kubectl().run(
+      {"get", "pods,services", "--no-headers", "-o",
+       "custom-columns=KIND:.kind,NAME:.metadata.name,UID:.metadata.uid,REVISION:.metadata."
+       "resourceVersion"},
+      {}, Show::kNothing);
+}
+
+Status Scenes::kill_the_api_server() {
+  page_.heading("The API server is killed (SIGKILL) and started again");
   harness::Traffic traffic(steady_questions());
-  stage_.take_api_down();
+  web_.pods = {"a1", "a2", "b1", "b3"};
+  RETURN_IF_ERROR(stage_.write_endpoints(web_));
+  stage_.api().kill();  // b3's label was acknowledged a moment ago
   RETURN_IF_ERROR(expect(harness::eventually([&] {
                            return stage_.proxy().metric("fairlead_api_server_reachable") == 0;
                          }),
                          "the proxy to notice", "fairlead_api_server_reachable is still 1"));
   std::this_thread::sleep_for(1s);  // the traffic meanwhile is the point
-  web_.pods = {"a1", "a2", "b1", "b2"};
-  RETURN_IF_ERROR(stage_.write_endpoints(web_));
+  harness::CommandResult refused;
+  ASSIGN_OR_RETURN(refused, stage_.kubectl().attempt({"get", "pods"}));
+  RETURN_IF_ERROR(expect(refused.exit_code != 0, "kubectl to be refused", refused.output));
+  page_.command("kubectl get pods", refused.output);
   RETURN_IF_ERROR(expect_all_from(ask_times(stage_.question("pod", web_.at_cluster_ip()), 100),
-                                  {"a1", "a2", "b1"}, "the endpoints that were last known"));
-  page_.finding("away for a second; b2 is added where nobody hears it", "traffic goes on");
-  const Clock::time_point back = Clock::now();
-  RETURN_IF_ERROR(stage_.bring_api_up());
+                                  {"a1", "a2", "b1", "b3"}, "the endpoints that were last known"));
+  page_.finding("dead for a second; what was last known", "goes on");
   Milliseconds took;
-  ASSIGN_OR_RETURN(
-      took, stage_.until(back, stage_.question("pod", web_.at_cluster_ip()), answered_by("b2")));
-  page_.finding("back: b2's first connection after", milliseconds_text(took));
+  ASSIGN_OR_RETURN(took, stage_.api().start());
+  page_.finding("started again on the same directory: serves after", milliseconds_text(took));
+  std::string labelled;
+  ASSIGN_OR_RETURN(labelled, stage_.kubectl().run({"get", "pods", "-l", "web=yes"}));
+  for (const std::string& pod : web_.pods) {
+    RETURN_IF_ERROR(expect(labelled.find(pod) != std::string::npos,
+                           fmt::format("{}'s label not to be lost", pod), labelled));
+  }
+  ASSIGN_OR_RETURN(took, stage_.until(Clock::now(), stage_.question("pod", web_.at_cluster_ip()),
+                                      answered_by("b3")));
+  return resume(traffic);
+}
+
+// Nothing is lost, and the proxy, which was not told of anything, hears the next change.
+Status Scenes::resume(harness::Traffic& traffic) {
+  Milliseconds took;
+  ASSIGN_OR_RETURN(took, endpoints_until({"a1", "a2", "b1", "b2", "b3"}, "b2"));
+  page_.finding("kubectl has returned; b2's first connection after", milliseconds_text(took));
+  // Each resource comes back by itself, after a pause that has grown with its failures.
+  RETURN_IF_ERROR(
+      expect(harness::eventually(
+                 [&] { return stage_.proxy().metric("fairlead_api_server_reachable") == 1; }, 35s),
+             "the proxy to watch again", "fairlead_api_server_reachable is still 0"));
+  std::string before;
+  ASSIGN_OR_RETURN(before, objects());
+  stage_.api().kill();
+  ASSIGN_OR_RETURN(took, stage_.api().start());
+  std::string after;
+  ASSIGN_OR_RETURN(after, objects());
+  RETURN_IF_ERROR(expect(before == after, before, after));
+  page_.finding("killed once more: names, uids and revisions of all objects", "are the same");
+  ASSIGN_OR_RETURN(took, endpoints_until({"a1", "a2", "b1", "b2"}, "b2"));
   const harness::Traffic::Report report = traffic.stop();
   page_.finding("connections from pod, node and client meanwhile", undisturbed(report));
   return expect(report.failed == 0 && report.asked > 0, "no failed connection",
@@ -134,14 +173,18 @@ Status Scenes::look_into_the_kernel() {
 }
 
 Status Scenes::leave_nothing() {
-  page_.heading("The proxy is stopped and removes what it installed");
+  page_.heading("The end: both stop in order, and nothing is left");
+  Result<int> server = stage_.api().stop();
+  if (!server) return server.status();
+  RETURN_IF_ERROR(expect(*server == 0, "exit code 0", std::to_string(*server)));
+  page_.finding("the server is stopped (SIGTERM): exit code", "0");
   Result<int> code = stage_.proxy().stop();
   if (!code) return code.status();
   RETURN_IF_ERROR(expect(*code == 0, "exit code 0", std::to_string(*code)));
   const Question question = stage_.question("pod", web_.at_cluster_ip());
   const Answer still = harness::ask(question);
   RETURN_IF_ERROR(expect(still.fate == Fate::kAnswered, "rules that stay", still.to_string()));
-  page_.finding("stopped in order (SIGTERM), exit code 0; the service", "still answers");
+  page_.finding("the proxy is stopped (SIGTERM), exit code 0; the service", "still answers");
   harness::CommandResult result;
   ASSIGN_OR_RETURN(result, stage_.clean_up());
   RETURN_IF_ERROR(expect(result.exit_code == 0, "exit code 0 of --cleanup", result.output));

@@ -1,14 +1,13 @@
 #include "demo/stage.h"
 
+#include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <sstream>
+#include <cstdlib>
 #include <utility>
-
-#include "tests/api_server/objects.h"
 
 namespace fairlead::demo {
 
@@ -23,24 +22,46 @@ constexpr int kPort = 80;
 constexpr const char* kTcpName = "http";
 constexpr const char* kUdpName = "http3";
 
-std::vector<std::string> both(const DualAddress& address) {
-  if (address.v4.empty()) return {};
-  return {address.v4, address.v6};
+const std::vector<std::string>& pods_used() {
+  static const std::vector<std::string> pods = {"a1", "a2", "b1", "b2", "b3"};
+  return pods;
 }
 
-std::string slice_json(const DemoService& service, Family family) {
-  api_server::EndpointSliceSpec slice;
-  slice.service = service.name;
-  slice.name = service.name + (family == Family::kIPv4 ? "-ipv4" : "-ipv6");
-  slice.address_type = dataplane::to_string(family);
-  slice.ports = {{.name = kTcpName, .port = harness::kEchoPort},
-                 {.name = kUdpName, .protocol = "UDP", .port = harness::kEchoPort}};
-  for (const std::string& pod : service.pods) {
-    slice.endpoints.push_back({.address = Topology::pod(pod).of(family),
-                               .node = std::string(Topology::node_of(pod)),
-                               .pod = pod});
+std::string node_yaml(std::string_view name, int number) {
+  return fmt::format(
+      R"(- {{apiVersion: v1, kind: Node, metadata: {{name: {0}}}, spec: {{podCIDRs: [10.244.{1}.0/24, "fd00:10:244:{1}::/64"], podCIDR: 10.244.{1}.0/24}}}}
+)",
+      name, number);
+}
+
+std::string service_yaml(const DemoService& service) {
+  const bool balanced = !service.load_balancer_ip.v4.empty();
+  std::string text = fmt::format(R"(apiVersion: v1
+kind: Service
+metadata: {{name: {0}}}
+spec:
+  type: {1}
+  ipFamilyPolicy: RequireDualStack
+  clusterIP: {2}
+  clusterIPs: [{2}, "{3}"]
+  selector: {{{0}: "yes"}}
+)",
+                                 service.name, balanced ? "LoadBalancer" : "ClusterIP",
+                                 service.cluster_ip.v4, service.cluster_ip.v6);
+  if (service.affinity_seconds != 0) {
+    text += fmt::format(R"(  sessionAffinity: ClientIP
+  sessionAffinityConfig: {{clientIP: {{timeoutSeconds: {}}}}}
+)",
+                        service.affinity_seconds);
   }
-  return api_server::endpoint_slice_json(slice);
+  const std::string node_port =
+      service.node_port == 0 ? "" : fmt::format(", nodePort: {}", service.node_port);
+  text += fmt::format(R"(  ports:
+  - {{name: {3}, protocol: TCP, port: {0}, targetPort: {1}{2}}}
+  - {{name: {4}, protocol: UDP, port: {0}, targetPort: {1}{2}}}
+)",
+                      kPort, harness::kEchoPort, node_port, kTcpName, kUdpName);
+  return text;
 }
 
 }  // namespace
@@ -49,33 +70,25 @@ harness::Target DemoService::at_cluster_ip(Family family, Protocol protocol) con
   return {protocol, cluster_ip.of(family), kPort};
 }
 
-Result<std::unique_ptr<Stage>> Stage::build() {
+Result<std::unique_ptr<Stage>> Stage::build(Page& page) {
   std::unique_ptr<Stage> stage(new Stage());
   stage->log_.reset(::memfd_create("fairlead-proxy.log", MFD_CLOEXEC));
   if (!stage->log_.valid()) return Status::from_errno(errno, "create", "log");
   ASSIGN_OR_RETURN(stage->topology_, Topology::create());
-  // The server's thread is born inside the namespace and stays there, with all of its sockets.
   ASSIGN_OR_RETURN(stage->api_,
-                   stage->at("node-a").run([] { return api_server::ApiServer::start({}); }));
-  // With it, packets to addresses that no service has yet are dropped before connection tracking
-  // remembers them: a client that comes too early does not spoil its source port for later.
-  api_server::ServiceCidrSpec range;
-  range.cidrs.clear();
-  std::stringstream ranges(Topology::service_cidrs());
-  for (std::string cidr; std::getline(ranges, cidr, ',');) range.cidrs.push_back(cidr);
-  RETURN_IF_ERROR(stage->api_->put(api_server::service_cidr_json(range)));
-  const DualAddress node = Topology::node_a();
-  RETURN_IF_ERROR(
-      stage->api_->put(api_server::node_json({.name = "node-a",
-                                              .internal_ips = {node.v4, node.v6},
-                                              .pod_cidrs = {"10.244.1.0/24", "fd00:10:244:1::/64"},
-                                              .zone = "zone-a"})));
+                   ApiProcess::create(stage->at("node-a"), kDirectory, Topology::node_a().v4));
+  // Before the first kubectl: every child finds the cluster by these.
+  ::setenv("HOME", kDirectory, 1);
+  ::setenv("KUBECONFIG", stage->api_->kubeconfig().c_str(), 1);
+  stage->kubectl_ = std::make_unique<Kubectl>(stage->at("node-a"), page);
   return stage;
 }
 
 std::vector<std::string> Stage::arguments() const {
-  return {"--master=" + api_->url(),    "--hostname-override=node-a",
-          "--proxy-mode=nftables",      "--cluster-cidr=" + Topology::cluster_cidrs(),
+  return {"--kubeconfig=" + api_->kubeconfig(),
+          "--hostname-override=node-a",
+          "--proxy-mode=nftables",
+          "--cluster-cidr=" + Topology::cluster_cidrs(),
           "--conntrack-max-per-core=0",  // the machine's own limits stay as they are
           "--oom-score-adj=0"};
 }
@@ -99,41 +112,93 @@ Result<harness::CommandResult> Stage::run_on_node(std::vector<std::string> comma
   return at("node-a").run([&] { return harness::run_command(std::move(command)); });
 }
 
-void Stage::take_api_down() {
-  api_->stop_listening();
-  api_->close_connections();
+std::string Stage::logs() const {
+  std::string server = api_->log();
+  if (server.size() > 4000) server.erase(0, server.size() - 4000);
+  return fmt::format("The end of fairlead server's log:\n{}\nThe end of fairlead-proxy's log:\n{}",
+                     server, proxy_ ? proxy_->log_tail(20) : "");
 }
 
-Status Stage::bring_api_up() {
-  return at("node-a").run([this] { return api_->start_listening(); });
-}
-
-Status Stage::write(const DemoService& service) {
-  RETURN_IF_ERROR(write_service(service));
-  return write_endpoints(service);
-}
-
-Status Stage::write_service(const DemoService& service) {
-  api_server::ServiceSpec spec;
-  spec.name = service.name;
-  spec.cluster_ips = both(service.cluster_ip);
-  spec.load_balancer_ips = both(service.load_balancer_ip);
-  spec.type = !service.load_balancer_ip.v4.empty() ? "LoadBalancer"
-              : service.node_port != 0             ? "NodePort"
-                                                   : "ClusterIP";
-  spec.ports = {
-      {.name = kTcpName, .port = kPort, .node_port = service.node_port},
-      {.name = kUdpName, .protocol = "UDP", .port = kPort, .node_port = service.node_port}};
-  if (service.external_local) spec.external_traffic_policy = "Local";
-  spec.health_check_node_port = service.external_local ? service.health_check_port : 0;
-  spec.affinity_seconds = service.affinity_seconds;
-  return api_->put(api_server::service_json(spec));
-}
-
-Status Stage::write_endpoints(const DemoService& service) {
-  for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-    RETURN_IF_ERROR(api_->put(slice_json(service, family)));
+Status Stage::make_nodes_and_pods() {
+  std::string list = "apiVersion: v1\nkind: List\nitems:\n";
+  list += node_yaml("node-a", 1) + node_yaml("node-b", 2);
+  for (const std::string& pod : pods_used()) {
+    list += fmt::format(
+        "- {{apiVersion: v1, kind: Pod, metadata: {{name: {}}}, spec: {{nodeName: {}, containers: "
+        "[{{name: echo, image: echo}}]}}}}\n",
+        pod, Topology::node_of(pod));
   }
+  RETURN_IF_ERROR(kubectl_->run({"create", "-f", "-"}, list).status());
+  for (const auto& [name, address] :
+       {std::pair("node-a", Topology::node_a()), std::pair("node-b", Topology::node_b())}) {
+    const std::string status = fmt::format(
+        R"({{"addresses":[{{"type":"InternalIP","address":"{}"}},{{"type":"InternalIP","address":"{}"}}],"conditions":[{{"type":"Ready","status":"True"}}]}})",
+        address.v4, address.v6);
+    RETURN_IF_ERROR(kubectl_->write_status(fmt::format("/api/v1/nodes/{}", name), "Node", status));
+  }
+  for (const std::string& pod : pods_used()) RETURN_IF_ERROR(write_ready(pod, true));
+  return {};
+}
+
+Status Stage::write_ready(const std::string& pod, bool ready) {
+  const DualAddress address = Topology::pod(pod);
+  const std::string status = fmt::format(
+      R"({{"phase":"Running","podIP":"{0}","podIPs":[{{"ip":"{0}"}},{{"ip":"{1}"}}],"conditions":[{{"type":"Ready","status":"{2}"}}],"containerStatuses":[{{"name":"echo","image":"echo","imageID":"","restartCount":0,"ready":{3},"state":{{"running":{{}}}}}}]}})",
+      address.v4, address.v6, ready ? "True" : "False", ready);
+  std::string labels;
+  for (const auto& [service, pods] : labelled_) {
+    if (!pods.contains(pod)) continue;
+    labels += fmt::format(R"({}"{}":"yes")", labels.empty() ? "" : ",", service);
+  }
+  return kubectl_->write_status(fmt::format("/api/v1/namespaces/default/pods/{}", pod), "Pod",
+                                status, "{" + labels + "}");
+}
+
+// The pods first: whoever asks early finds all of them.
+Status Stage::write(const DemoService& service) {
+  RETURN_IF_ERROR(write_endpoints(service));
+  RETURN_IF_ERROR(kubectl_->run({"create", "-f", "-"}, service_yaml(service)).status());
+  if (!service.load_balancer_ip.v4.empty()) {
+    const std::string status =
+        fmt::format(R"({{"loadBalancer":{{"ingress":[{{"ip":"{}"}},{{"ip":"{}"}}]}}}})",
+                    service.load_balancer_ip.v4, service.load_balancer_ip.v6);
+    RETURN_IF_ERROR(kubectl_->write_status(
+        fmt::format("/api/v1/namespaces/default/services/{}", service.name), "Service", status));
+  }
+  return {};
+}
+
+Status Stage::write_policy(const DemoService& service) {
+  const std::string patch =
+      service.external_local
+          ? fmt::format(
+                R"({{"spec":{{"externalTrafficPolicy":"Local","healthCheckNodePort":{}}}}})",
+                service.health_check_port)
+          : R"({"spec":{"externalTrafficPolicy":"Cluster"}})";
+  return kubectl_->run({"patch", "service", service.name, "-p", patch}).status();
+}
+
+// Those that come first, then those that go: there is never less than there should be.
+Status Stage::write_endpoints(const DemoService& service) {
+  std::set<std::string>& now = labelled_[service.name];
+  const std::set<std::string> wanted(service.pods.begin(), service.pods.end());
+  std::vector<std::string> come = {"label", "pods"};
+  std::vector<std::string> go = come;
+  for (const std::string& pod : wanted) {
+    if (!now.contains(pod)) come.push_back(pod);
+  }
+  for (const std::string& pod : now) {
+    if (!wanted.contains(pod)) go.push_back(pod);
+  }
+  if (come.size() > 2) {
+    come.push_back(service.name + "=yes");
+    RETURN_IF_ERROR(kubectl_->run(std::move(come)).status());
+  }
+  if (go.size() > 2) {
+    go.push_back(service.name + "-");
+    RETURN_IF_ERROR(kubectl_->run(std::move(go)).status());
+  }
+  now = wanted;
   return {};
 }
 
@@ -147,8 +212,14 @@ Result<Milliseconds> Stage::until(Clock::time_point begin, const harness::Questi
   // for machines that are slow.
   std::chrono::milliseconds patience(3);
   harness::Answer last;
+  // Ports that nothing else here uses: what the kernel remembers of a question that came too early
+  // must not meet a later client with the same port.
+  constexpr uint16_t kFirst = 20000;
+  constexpr uint16_t kPorts = 12000;
+  harness::Question next = question;
   while (Clock::now() - begin < std::chrono::seconds(15)) {
-    last = harness::ask(question, patience);
+    next.source_port = static_cast<uint16_t>(kFirst + early_port_++ % kPorts);
+    last = harness::ask(next, patience);
     if (right(last)) return Milliseconds(Clock::now() - begin);
     patience = std::min(patience + std::chrono::milliseconds(1), std::chrono::milliseconds(300));
   }

@@ -1,15 +1,18 @@
-// Everything the demo plays with: the test network (two nodes, pods, a client outside), a
-// Kubernetes API server in memory inside node-a, and the real fairlead-proxy beside it.
+// Everything the demo plays with: the test network (two nodes, pods, a client outside), `fairlead
+// server` inside node-a, fairlead-proxy beside it, and kubectl, through which everything is made.
 //
-// Nothing of it has a name on the machine: network namespaces, the log and the proxy's lock file
-// live as long as this process, so the kernel takes all of it away even when the process is killed.
+// Nothing of it has a name on the machine: network namespaces, logs and the directory of the server
+// (kDirectory, in a mount namespace of this process) live as long as this process, so the kernel
+// takes all of it away even when the process is killed.
 //
 // Threads: one owner.
 #pragma once
 
 #include <chrono>
 #include <functional>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,7 +20,9 @@
 #include "base/fd.h"
 #include "base/status.h"
 #include "dataplane/address.h"
-#include "tests/api_server/api_server.h"
+#include "demo/api_process.h"
+#include "demo/kubectl.h"
+#include "demo/page.h"
 #include "tests/harness/probe.h"
 #include "tests/harness/proxy_process.h"
 #include "tests/harness/topology.h"
@@ -27,8 +32,10 @@ namespace fairlead::demo {
 using Clock = std::chrono::steady_clock;
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-// A service of the demo: dual stack, port 80 of TCP and UDP. Its endpoints are pods of the test
-// network.
+inline constexpr const char* kDirectory = "/run/fairlead-demo";
+
+// A service of the demo: dual stack, port 80 of TCP and UDP. Its endpoints are the pods that have
+// its name as a label.
 struct DemoService {
   std::string name;
   harness::DualAddress cluster_ip;
@@ -45,23 +52,24 @@ struct DemoService {
 
 class Stage {
  public:
-  static Result<std::unique_ptr<Stage>> build();
+  static Result<std::unique_ptr<Stage>> build(Page& page);
 
   harness::Namespace& at(std::string_view place) { return topology_->at(place); }
-  api_server::ApiServer& api() { return *api_; }
+  ApiProcess& api() { return *api_; }
+  Kubectl& kubectl() { return *kubectl_; }
   harness::ProxyProcess& proxy() { return *proxy_; }
 
   // Starts the proxy, for the first time or again, and waits until it is ready: how long that took.
   Result<Milliseconds> start_proxy();
   Result<harness::CommandResult> clean_up();  // fairlead-proxy --cleanup
   Result<harness::CommandResult> run_on_node(std::vector<std::string> command);
-  // Ends all connections to the API server and refuses new ones; serves again.
-  void take_api_down();
-  Status bring_api_up();
 
-  Status write(const DemoService& service);  // the Service and its EndpointSlices
-  Status write_service(const DemoService& service);
+  Status make_nodes_and_pods();
+  Status write(const DemoService& service);  // which pods have its label, and the Service
   Status write_endpoints(const DemoService& service);
+  Status write_policy(const DemoService& service);
+  // What a kubelet says of a pod's readiness probe.
+  Status write_ready(const std::string& pod, bool ready);
 
   // A question to ask from a place ("outside", "node-a" or a pod).
   harness::Question question(std::string_view place, harness::Target target);
@@ -69,7 +77,7 @@ class Stage {
   // since `begin`.
   Result<Milliseconds> until(Clock::time_point begin, const harness::Question& question,
                              const std::function<bool(const harness::Answer&)>& right);
-  std::string log_tail() const { return proxy_ ? proxy_->log_tail(20) : ""; }
+  std::string logs() const;  // the ends of them
 
  private:
   Stage() = default;
@@ -77,7 +85,10 @@ class Stage {
 
   Fd log_;
   std::unique_ptr<harness::Topology> topology_;
-  std::unique_ptr<api_server::ApiServer> api_;
+  std::unique_ptr<ApiProcess> api_;
+  std::unique_ptr<Kubectl> kubectl_;
+  std::map<std::string, std::set<std::string>> labelled_;  // pods, by service
+  unsigned early_port_ = 0;
   std::unique_ptr<harness::ProxyProcess> proxy_;
 };
 

@@ -1,4 +1,4 @@
-// A Kubernetes API server for tests, the demo and benchmarks: the list, watch and write protocol as
+// A Kubernetes API server for tests and benchmarks: the list, watch and write protocol as
 // clients see it, a store in memory, and handles for everything that goes wrong in real clusters.
 //
 //   auto server = ApiServer::start({});
