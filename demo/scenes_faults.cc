@@ -81,7 +81,7 @@ Status Scenes::resume(harness::Traffic& traffic) {
   std::string after;
   ASSIGN_OR_RETURN(after, objects());
   RETURN_IF_ERROR(expect(before == after, before, after));
-  page_.finding("killed once more: names, uids and revisions of all objects", "are the same");
+  page_.finding("killed again: uids and revisions of pods and services", "are the same");
   ASSIGN_OR_RETURN(took, endpoints_until({"a1", "a2", "b1", "b2"}, "b2"));
   const harness::Traffic::Report report = traffic.stop();
   page_.finding("connections from pod, node and client meanwhile", undisturbed(report));

@@ -29,7 +29,10 @@ const std::vector<std::string>& pods_used() {
 
 std::string node_yaml(std::string_view name, int number) {
   return fmt::format(
-      R"(- {{apiVersion: v1, kind: Node, metadata: {{name: {0}}}, spec: {{podCIDRs: [10.244.{1}.0/24, "fd00:10:244:{1}::/64"], podCIDR: 10.244.{1}.0/24}}}}
+      R"(- apiVersion: v1
+  kind: Node
+  metadata: {{name: {0}}}
+  spec: {{podCIDR: 10.244.{1}.0/24, podCIDRs: [10.244.{1}.0/24, "fd00:10:244:{1}::/64"]}}
 )",
       name, number);
 }
@@ -124,8 +127,11 @@ Status Stage::make_nodes_and_pods() {
   list += node_yaml("node-a", 1) + node_yaml("node-b", 2);
   for (const std::string& pod : pods_used()) {
     list += fmt::format(
-        "- {{apiVersion: v1, kind: Pod, metadata: {{name: {}}}, spec: {{nodeName: {}, containers: "
-        "[{{name: echo, image: echo}}]}}}}\n",
+        R"(- apiVersion: v1
+  kind: Pod
+  metadata: {{name: {}}}
+  spec: {{nodeName: {}, containers: [{{name: echo, image: echo}}]}}
+)",
         pod, Topology::node_of(pod));
   }
   RETURN_IF_ERROR(kubectl_->run({"create", "-f", "-"}, list).status());
