@@ -146,7 +146,7 @@ Status Scenes::start() {
                 fmt::format("{}, Linux {}", mode.body, kernel.release));
   page_.finding("start to ready: lists read, rules in the kernel", milliseconds_text(took));
   const Answer answer =
-      harness::ask(stage_.question("pod", web_.at_cluster_ip()), harness::kSilence);
+      harness::ask(stage_.early(stage_.question("pod", web_.at_cluster_ip())), harness::kSilence);
   return expect(answer.fate != Fate::kAnswered, "no answer of a service that is not there",
                 answer.to_string());
 }

@@ -212,20 +212,21 @@ harness::Question Stage::question(std::string_view place, harness::Target target
   return {&at(place), std::move(target), "", 0};
 }
 
+harness::Question Stage::early(harness::Question question) {
+  constexpr uint16_t kFirst = 20000;
+  constexpr uint16_t kPorts = 10000;  // ends below node ports and the kernel's own choice
+  question.source_port = static_cast<uint16_t>(kFirst + early_port_++ % kPorts);
+  return question;
+}
+
 Result<Milliseconds> Stage::until(Clock::time_point begin, const harness::Question& question,
                                   const std::function<bool(const harness::Answer&)>& right) {
   // Silence must not hide when the first answer became possible, so patience starts small; it grows
   // for machines that are slow.
   std::chrono::milliseconds patience(3);
   harness::Answer last;
-  // Ports that nothing else here uses: what the kernel remembers of a question that came too early
-  // must not meet a later client with the same port.
-  constexpr uint16_t kFirst = 20000;
-  constexpr uint16_t kPorts = 12000;
-  harness::Question next = question;
   while (Clock::now() - begin < std::chrono::seconds(15)) {
-    next.source_port = static_cast<uint16_t>(kFirst + early_port_++ % kPorts);
-    last = harness::ask(next, patience);
+    last = harness::ask(early(question), patience);
     if (right(last)) return Milliseconds(Clock::now() - begin);
     patience = std::min(patience + std::chrono::milliseconds(1), std::chrono::milliseconds(300));
   }
