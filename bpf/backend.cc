@@ -76,6 +76,10 @@ void warn_of_shared_ports(const Options& options) {
   }
 }
 
+// For how long connections are looked out for that another mode has begun: as long as its rules
+// stand beside ours, and a little more.
+constexpr std::chrono::seconds kComing{10};
+
 class EbpfBackend final : public dataplane::Backend {
  public:
   explicit EbpfBackend(Options options) : options_(std::move(options)) {}
@@ -117,6 +121,8 @@ class EbpfBackend final : public dataplane::Backend {
   uint64_t netns_cookie_ = 0;
   bool attached_ = false;
   bool serve_due_ = false;  // the last attempt failed
+  steady_clock::time_point coming_until_{};
+  bool coming_ = false;  // as the programs were told
   steady_clock::time_point next_map_audit_{};
 };
 
@@ -143,6 +149,7 @@ Status EbpfBackend::start(const NodeRules& rules) {
   attachments_ =
       std::make_unique<Attachments>(*pins_, Attachments::Settings{std::move(cgroup)}, programs);
   RETURN_IF_ERROR(attachments_->find());
+  if (attachments_->size() == 0) coming_until_ = steady_clock::now() + kComing;
   RETURN_IF_ERROR(serve().status());
   schedule_map_audit();
   // Another layout's programs serve from maps of their own until ours are filled.
@@ -197,6 +204,9 @@ Result<uint64_t> EbpfBackend::put_node() {
   }
   NodeContent content = node_content(watcher_->view(), rules_, served, options_);
   content.config.host_netns_cookie = netns_cookie_;
+  const bool coming = steady_clock::now() < coming_until_;
+  content.config.handover = coming ? FL_HANDOVER_COMING : FL_HANDOVER_NONE;
+  coming_ = coming;
   return node_maps_->put(content);
 }
 
@@ -223,7 +233,8 @@ Result<uint64_t> EbpfBackend::serve() {
 Result<uint64_t> EbpfBackend::follow_devices() {
   const Result<bool> changed = watcher_->process();
   if (!changed) return changed.status();
-  if (!*changed && !serve_due_) return uint64_t{0};
+  const bool arrived = coming_ && steady_clock::now() >= coming_until_;
+  if (!*changed && !serve_due_ && !arrived) return uint64_t{0};
   return serve();
 }
 

@@ -36,7 +36,7 @@ typedef fl_u32 fl_be32;
   FL_ASSERT(sizeof(struct type) == (size)); \
   FL_ASSERT(__builtin_offsetof(struct type, last) == (offset))
 
-#define FL_LAYOUT_VERSION 1
+#define FL_LAYOUT_VERSION 2
 
 struct fl_addr {
   fl_be32 word[4];
@@ -157,6 +157,13 @@ FL_LAYOUT(fl_device, 40, mtu, 36);
 #define FL_DSR_IPIP 1
 
 /* Array `fl_config`, one element. */
+/* Beside another mode, whose rules translate in the network stack. */
+enum fl_handover {
+  FL_HANDOVER_NONE,
+  FL_HANDOVER_COMING,  /* the other's connections are its own: a flow begins with its first packet */
+  FL_HANDOVER_LEAVING, /* flows go on, none begins: what begins is the other's */
+};
+
 struct fl_config {
   struct fl_addr source_v4; /* masquerading where the device has no address */
   struct fl_addr source_v6;
@@ -174,7 +181,9 @@ struct fl_config {
   fl_u8 has_detector[2];  /* pods can be told from others: IPv4, IPv6 */
   fl_u8 refuse_new_flows; /* `fl_flows` is nearly full */
   fl_u8 dsr;
+  fl_u8 handover; /* enum fl_handover */
+  fl_u8 zero[7];
 };
-FL_LAYOUT(fl_config, 80, dsr, 79);
+FL_LAYOUT(fl_config, 88, handover, 80);
 
 #include "bpf/flow_layout.h"

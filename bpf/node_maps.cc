@@ -222,6 +222,7 @@ uint64_t NodeMaps::put_config(const fl_config& wanted) {
   put(held.snat_last, wanted.snat_last);
   put(held.has_detector, wanted.has_detector);
   put(held.dsr, wanted.dsr);
+  put(held.handover, wanted.handover);
   return changes;
 }
 

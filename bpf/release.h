@@ -9,8 +9,8 @@
 
 namespace fairlead::bpf {
 
-// Empties the pinned maps that begin connections: programs that are attached go on with flows that
-// they know and pass everything else to the network stack. False when nothing is pinned.
+// Tells programs that are attached to begin no connection any more: they go on with flows that they
+// know and pass everything else to the network stack. False when nothing is pinned.
 Result<bool> release_pins(const std::string& pin_path);
 
 }  // namespace fairlead::bpf

@@ -347,7 +347,11 @@ Status run_daemon(const Loaded& loaded) {
   Reporter reporter(metrics, health, events);
   std::vector<std::unique_ptr<dataplane::Backend>> other_modes;
   ASSIGN_OR_RETURN(other_modes, create_all_backends(config, choice->mode));
-  AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(other_modes)), metrics);
+  // The network stack translates a connection only as long as somebody's NAT rules stand. Programs
+  // see new connections before it does, so that what others left begins none meanwhile.
+  const std::chrono::seconds beside{choice->mode == ProxyMode::kEbpf ? 5 : 0};
+  AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(other_modes), beside),
+                          metrics);
   SyncLoop loop({config.min_sync_period, config.sync_period, config.audit_period,
                  std::chrono::seconds(15), families},
                 {&mailbox, &feed->hints(), &backend, &node, addresses.get(), &metrics, &health,

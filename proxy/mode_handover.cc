@@ -1,27 +1,33 @@
 #include "proxy/mode_handover.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
 
 namespace fairlead::proxy {
 
-ModeHandover::ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> others) {
+ModeHandover::ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> others,
+                           std::chrono::seconds least_wait)
+    : least_wait_(least_wait) {
   for (std::unique_ptr<dataplane::Backend>& other : others) {
     others_.push_back({.backend = std::move(other)});
   }
 }
 
-bool ModeHandover::step(Other& other, Time now) {
+bool ModeHandover::step(Other& other, Time now) const {
   constexpr std::chrono::seconds kRetry{30};
   if (now < other.next_step) return false;
   if (!other.released) {
     const Result<std::chrono::seconds> wait = other.backend->release();
     other.released = wait.ok();
-    if (wait.ok() && wait->count() > 0) {
-      LOG_INFO("mode {} has begun its last connections; it goes in {} s", other.backend->name(),
-               wait->count());
-      other.next_step = now + *wait;
+    const std::chrono::seconds stays = wait ? std::max(*wait, least_wait_) : least_wait_;
+    if (wait.ok() && stays.count() > 0) {
+      if (wait->count() > 0) {
+        LOG_INFO("mode {} has begun its last connections; it goes in {} s", other.backend->name(),
+                 stays.count());
+      }
+      other.next_step = now + stays;
       return false;
     }
   }
@@ -37,7 +43,7 @@ bool ModeHandover::step(Other& other, Time now) {
 }
 
 void ModeHandover::remove_other_modes(Time now) {
-  std::erase_if(others_, [now](Other& other) { return step(other, now); });
+  std::erase_if(others_, [this, now](Other& other) { return step(other, now); });
 }
 
 }  // namespace fairlead::proxy

@@ -20,7 +20,10 @@ namespace fairlead::proxy {
 class ModeHandover {
  public:
   // `others`: a backend for each mode that may have left something, but the chosen one.
-  explicit ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> others);
+  // `least_wait`: how long what the others left stays beside the chosen mode at least, for the sake
+  // of connections that they have begun.
+  ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> others,
+               std::chrono::seconds least_wait);
 
   // Call when the chosen mode has completed its first sync, and from then on every few seconds:
   // what cannot be removed is told once, and tried again later.
@@ -36,8 +39,9 @@ class ModeHandover {
     Time next_step{};
   };
   // True when nothing of it is left.
-  static bool step(Other& other, Time now);
+  bool step(Other& other, Time now) const;
 
+  const std::chrono::seconds least_wait_;
   std::vector<Other> others_;
 };
 

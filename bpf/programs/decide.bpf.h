@@ -68,6 +68,15 @@ FL_INLINE int judge_flow(const struct fl_config* settings, const struct fl_packe
   return advance_flow(packet, key, flow, established);
 }
 
+// A packet to a service that belongs to no flow, while another mode's rules stand as well: does the
+// network stack know what to do with it?
+FL_INLINE bool is_for_other_mode(const struct fl_config* settings, const struct fl_packet* packet) {
+  if (settings->handover == FL_HANDOVER_LEAVING) return true;
+  // The middle of a connection that the other mode has begun. Of datagrams nobody can tell.
+  return settings->handover == FL_HANDOVER_COMING && packet->protocol == IPPROTO_TCP &&
+         (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) != FL_TCP_SYN;
+}
+
 FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct fl_packet* packet,
                       const struct fl_frontend* frontend, __u32 place, struct fl_path* path) {
   const struct fl_flow_key key = {.client = packet->source,
@@ -91,6 +100,7 @@ FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct 
       bpf_map_delete_elem(&fl_new_flows, &key);
     }
   }
+  if (is_for_other_mode(settings, packet)) return FL_VERDICT_PASS;
   const int verdict = begin_flow(ctx, packet, frontend, place, path);
   if (verdict != FL_VERDICT_TUNNEL) return verdict;
   return begin_direct(ctx, packet, place, path);
@@ -104,6 +114,18 @@ static __noinline void mark_flow(const struct fl_return* slot, __u32 flags) {
                                   .protocol = slot->protocol};
   struct fl_flow* flow = find_flow(&key);
   if (flow) add_flags(&flow->flags, flags);
+}
+
+// While this mode leaves, the other one masquerades with ports of its own choice, and nobody
+// sweeps: is the packet for the slot's flow, or is that over and the port somebody else's by now?
+FL_INLINE bool still_awaits(const struct fl_config* settings, const struct fl_packet* packet,
+                            const struct fl_return* slot) {
+  if (packet->protocol == IPPROTO_TCP) {
+    return !(packet->tcp_flags & FL_TCP_SYN) || !is_closed(slot->flags);
+  }
+  // One question and its answer; the answer may be of several datagrams.
+  return slot->flags & FL_FLOW_ESTABLISHED || !(slot->flags & FL_FLOW_ANSWERED) ||
+         !older_than(slot->last_seen, now(), settings->hz);
 }
 
 FL_INLINE int answer(const struct fl_config* settings, const struct fl_packet* packet,
@@ -159,6 +181,11 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
     struct fl_return* slot =
         find_return(settings, &packet->source, packet->source_port, &packet->destination,
                     packet->destination_port, packet->protocol);
+    if (slot && settings->handover == FL_HANDOVER_LEAVING &&
+        !still_awaits(settings, packet, slot)) {
+      slot->claim = 0;
+      return FL_VERDICT_PASS;
+    }
     *returned = slot != 0;
     if (slot) return answer(settings, packet, slot, path);
     frontend = find_node_port(&packet->destination, packet->destination_port, packet->protocol);

@@ -69,7 +69,7 @@ Fd load(Program program, const Kind& kind) {
 bpf_link_info info_of(const std::string& pin) {
   bpf_link_info info{};
   uint32_t length = sizeof info;
-  const Fd link(bpf_obj_get(fmt::format("{}/v1/links/{}", kPinPath, pin).c_str()));
+  const Fd link(bpf_obj_get(fmt::format("{}/v2/links/{}", kPinPath, pin).c_str()));
   if (!link.valid() || bpf_obj_get_info_by_fd(link.get(), &info, &length) != 0) return {};
   return info;
 }

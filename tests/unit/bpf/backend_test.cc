@@ -96,7 +96,7 @@ class BackendTest : public AttachTest {
 
   template <typename Value, typename Key>
   static std::optional<Value> held(const std::string& map, const Key& key) {
-    const Fd fd(bpf_obj_get(fmt::format("{}/v1/maps/{}", kPinPath, map).c_str()));
+    const Fd fd(bpf_obj_get(fmt::format("{}/v2/maps/{}", kPinPath, map).c_str()));
     Value value;
     if (bpf_map_lookup_elem(fd.get(), &key, &value) != 0) return std::nullopt;
     return value;
@@ -223,7 +223,7 @@ TEST_F(BackendTest, WhatSomebodyDestroyedIsRepaired) {
   const auto backend = started();
   apply(*backend, complete({entry(1)}));
   ASSERT_FALSE(backend->disturbed());
-  const std::string directory = std::string(kPinPath) + "/v1";
+  const std::string directory = std::string(kPinPath) + "/v2";
   const Fd link(bpf_obj_get((directory + "/links/" + pin("fl_ingress", "one")).c_str()));
   ASSERT_EQ(bpf_link_detach(link.get()), 0);
   const Fd map(bpf_obj_get((directory + "/maps/fl_node_addresses").c_str()));
@@ -288,7 +288,7 @@ TEST_F(BackendTest, AnotherLayoutServesUntilTheFirstSync) {
   const uint32_t link = link_id("fl_connect4");
   const uint32_t before = program_id("fl_connect4");
   const std::string root(kPinPath);
-  ASSERT_EQ(::rename((root + "/v1").c_str(), (root + "/v0").c_str()), 0);
+  ASSERT_EQ(::rename((root + "/v2").c_str(), (root + "/v0").c_str()), 0);
   const auto backend = started();
   EXPECT_EQ(shell("ls " + root), "v0\nv1\n");
   EXPECT_EQ(link_id("fl_connect4"), 0U);
