@@ -160,7 +160,7 @@ FL_LAYOUT(fl_device, 40, mtu, 36);
 /* Beside another mode, whose rules translate in the network stack. */
 enum fl_handover {
   FL_HANDOVER_NONE,
-  FL_HANDOVER_COMING,  /* the other's connections are its own: a flow begins with its first packet */
+  FL_HANDOVER_COMING, /* the other's connections are its own: a flow begins with its first packet */
   FL_HANDOVER_LEAVING, /* flows go on, none begins: what begins is the other's */
 };
 
