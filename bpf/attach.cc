@@ -19,9 +19,11 @@
 namespace fairlead::bpf {
 namespace {
 
+// What translates answers comes before what translates questions: in between, an application would
+// hear an endpoint that it has not asked.
 constexpr std::array<Program, 8> kSocketPrograms = {
-    Program::kConnect4, Program::kConnect6, Program::kSendmsg4,     Program::kSendmsg6,
-    Program::kRecvmsg4, Program::kRecvmsg6, Program::kGetpeername4, Program::kGetpeername6};
+    Program::kRecvmsg4, Program::kRecvmsg6, Program::kGetpeername4, Program::kGetpeername6,
+    Program::kConnect4, Program::kConnect6, Program::kSendmsg4,     Program::kSendmsg6};
 
 struct Cgroup {
   Fd fd;

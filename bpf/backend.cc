@@ -76,8 +76,8 @@ void warn_of_shared_ports(const Options& options) {
   }
 }
 
-// For how long connections are looked out for that another mode has begun: as long as its rules
-// stand beside ours, and a little more.
+// For how long after the takeover connections are looked out for that another mode has begun: as
+// long as its rules stand beside ours, and a little more.
 constexpr std::chrono::seconds kComing{10};
 
 class EbpfBackend final : public dataplane::Backend {
@@ -97,6 +97,7 @@ class EbpfBackend final : public dataplane::Backend {
  private:
   Status load();
   Status attach();
+  Status take_charge();
   Result<uint32_t> capacity(Map map) const;
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
@@ -121,8 +122,12 @@ class EbpfBackend final : public dataplane::Backend {
   uint64_t netns_cookie_ = 0;
   bool attached_ = false;
   bool serve_due_ = false;  // the last attempt failed
+  // Nothing was attached before: another mode may be in charge, and stays so until every place is
+  // attached and every service known. Half of either would translate questions and no answers, or
+  // drop what it does not know.
+  bool aside_ = false;
   steady_clock::time_point coming_until_{};
-  bool coming_ = false;  // as the programs were told
+  fl_handover handover_ = FL_HANDOVER_NONE;  // as the programs were told
   steady_clock::time_point next_map_audit_{};
 };
 
@@ -149,7 +154,10 @@ Status EbpfBackend::start(const NodeRules& rules) {
   attachments_ =
       std::make_unique<Attachments>(*pins_, Attachments::Settings{std::move(cgroup)}, programs);
   RETURN_IF_ERROR(attachments_->find());
-  if (attachments_->size() == 0) coming_until_ = steady_clock::now() + kComing;
+  aside_ = attachments_->size() == 0 || maps_->config().handover == FL_HANDOVER_ASIDE;
+  if (maps_->config().handover == FL_HANDOVER_COMING) {
+    coming_until_ = steady_clock::now() + kComing;
+  }
   RETURN_IF_ERROR(serve().status());
   schedule_map_audit();
   // Another layout's programs serve from maps of their own until ours are filled.
@@ -205,8 +213,8 @@ Result<uint64_t> EbpfBackend::put_node() {
   NodeContent content = node_content(watcher_->view(), rules_, served, options_);
   content.config.host_netns_cookie = netns_cookie_;
   const bool coming = steady_clock::now() < coming_until_;
-  content.config.handover = coming ? FL_HANDOVER_COMING : FL_HANDOVER_NONE;
-  coming_ = coming;
+  handover_ = aside_ ? FL_HANDOVER_ASIDE : coming ? FL_HANDOVER_COMING : FL_HANDOVER_NONE;
+  content.config.handover = handover_;
   return node_maps_->put(content);
 }
 
@@ -229,11 +237,18 @@ Result<uint64_t> EbpfBackend::serve() {
   return changes;
 }
 
+// One write of one byte: what began before is the other mode's, what begins after is ours.
+Status EbpfBackend::take_charge() {
+  aside_ = false;
+  coming_until_ = steady_clock::now() + kComing;
+  return put_node().status();
+}
+
 // A device that came must be served at once, whoever asks.
 Result<uint64_t> EbpfBackend::follow_devices() {
   const Result<bool> changed = watcher_->process();
   if (!changed) return changed.status();
-  const bool arrived = coming_ && steady_clock::now() >= coming_until_;
+  const bool arrived = handover_ == FL_HANDOVER_COMING && steady_clock::now() >= coming_until_;
   if (!*changed && !serve_due_ && !arrived) return uint64_t{0};
   return serve();
 }
@@ -249,6 +264,7 @@ Result<Ack> EbpfBackend::apply(const Delta& delta) {
   if (!ack) return ack;
   ack->operations += *node_changes;
   if (delta.complete && !attached_) RETURN_IF_ERROR(attach());
+  if (delta.complete && aside_) RETURN_IF_ERROR(take_charge());
   auto gone = tables_->take_gone();
   if (!gone.empty()) stale_sockets_->request(std::move(gone));
   return ack;

@@ -156,14 +156,15 @@ FL_LAYOUT(fl_device, 40, mtu, 36);
 #define FL_DSR_OFF 0
 #define FL_DSR_IPIP 1
 
-/* Array `fl_config`, one element. */
 /* Beside another mode, whose rules translate in the network stack. */
 enum fl_handover {
   FL_HANDOVER_NONE,
   FL_HANDOVER_COMING, /* the other's connections are its own: a flow begins with its first packet */
-  FL_HANDOVER_LEAVING, /* flows go on, none begins: what begins is the other's */
+  /* Not in charge yet, or no more: flows go on, none begins, and what begins is the other's. */
+  FL_HANDOVER_ASIDE,
 };
 
+/* Array `fl_config`, one element. */
 struct fl_config {
   struct fl_addr source_v4; /* masquerading where the device has no address */
   struct fl_addr source_v6;

@@ -27,7 +27,7 @@ Status begin_nothing(const std::string& maps) {
   if (bpf_map_lookup_elem(pinned->get(), &zero, &config) != 0) {
     return Status::from_errno(errno, "read", path);
   }
-  config.handover = FL_HANDOVER_LEAVING;
+  config.handover = FL_HANDOVER_ASIDE;
   if (bpf_map_update_elem(pinned->get(), &zero, &config, BPF_EXIST) != 0) {
     return Status::from_errno(errno, "write", path);
   }

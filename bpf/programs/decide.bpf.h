@@ -71,7 +71,7 @@ FL_INLINE int judge_flow(const struct fl_config* settings, const struct fl_packe
 // A packet to a service that belongs to no flow, while another mode's rules stand as well: does the
 // network stack know what to do with it?
 FL_INLINE bool is_for_other_mode(const struct fl_config* settings, const struct fl_packet* packet) {
-  if (settings->handover == FL_HANDOVER_LEAVING) return true;
+  if (settings->handover == FL_HANDOVER_ASIDE) return true;
   // The middle of a connection that the other mode has begun. Of datagrams nobody can tell.
   return settings->handover == FL_HANDOVER_COMING && packet->protocol == IPPROTO_TCP &&
          (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) != FL_TCP_SYN;
@@ -123,9 +123,10 @@ FL_INLINE bool still_awaits(const struct fl_config* settings, const struct fl_pa
   if (packet->protocol == IPPROTO_TCP) {
     return !(packet->tcp_flags & FL_TCP_SYN) || !is_closed(slot->flags);
   }
-  // One question and its answer; the answer may be of several datagrams.
+  // One question and its answer; the answer may be of several datagrams. The longer they are waited
+  // for, the likelier it is that the port is another client's by now.
   return slot->flags & FL_FLOW_ESTABLISHED || !(slot->flags & FL_FLOW_ANSWERED) ||
-         !older_than(slot->last_seen, now(), settings->hz);
+         !older_than(slot->last_seen, now(), settings->hz / 32);
 }
 
 FL_INLINE int answer(const struct fl_config* settings, const struct fl_packet* packet,
@@ -181,8 +182,7 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
     struct fl_return* slot =
         find_return(settings, &packet->source, packet->source_port, &packet->destination,
                     packet->destination_port, packet->protocol);
-    if (slot && settings->handover == FL_HANDOVER_LEAVING &&
-        !still_awaits(settings, packet, slot)) {
+    if (slot && settings->handover == FL_HANDOVER_ASIDE && !still_awaits(settings, packet, slot)) {
       slot->claim = 0;
       return FL_VERDICT_PASS;
     }

@@ -49,7 +49,7 @@ enum fl_unserved { FL_UNSERVED_PASS, FL_UNSERVED_REJECT, FL_UNSERVED_DROP };
 // What becomes of a packet to `address` that find_frontend() knows nothing of.
 FL_INLINE enum fl_unserved judge_unserved(const struct fl_addr* address) {
   const struct fl_config* settings = configuration();
-  if (!settings || settings->handover == FL_HANDOVER_LEAVING) return FL_UNSERVED_PASS;
+  if (!settings || settings->handover == FL_HANDOVER_ASIDE) return FL_UNSERVED_PASS;
   if (is_cluster_address(address)) return FL_UNSERVED_REJECT;
   return in_domain(FL_DOMAIN_SERVICES, address) ? FL_UNSERVED_DROP : FL_UNSERVED_PASS;
 }

@@ -168,17 +168,17 @@ FL_INLINE int leave_connect_alone(struct bpf_sock_addr* ctx, struct bpf_sock* sk
   return 1;
 }
 
-// Another mode has taken over: what begins now is translated by its rules.
-FL_INLINE bool is_leaving(void) {
+// Another mode is in charge: what begins now is translated by its rules.
+FL_INLINE bool is_aside(void) {
   const struct fl_config* settings = configuration();
-  return settings && settings->handover == FL_HANDOVER_LEAVING;
+  return settings && settings->handover == FL_HANDOVER_ASIDE;
 }
 
 FL_INLINE int connect(struct bpf_sock_addr* ctx, bool v6) {
   const __u32 protocol = ctx->protocol;
   if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) return 1;
   struct bpf_sock* sk = socket_of(ctx);
-  if (is_leaving()) return leave_connect_alone(ctx, sk, protocol);
+  if (is_aside()) return leave_connect_alone(ctx, sk, protocol);
   struct fl_peer peer = {.address = written_address(ctx, v6), .port = (__be16)ctx->user_port};
   const struct fl_frontend* frontend = find_frontend(&peer.address, peer.port, protocol);
   if (!frontend) {
@@ -232,7 +232,7 @@ FL_INLINE int send_datagram(struct bpf_sock_addr* ctx, bool v6) {
   if (ctx->protocol != IPPROTO_UDP) return 1;
   struct bpf_sock* sk = socket_of(ctx);
   struct fl_peer peer = {.address = written_address(ctx, v6), .port = (__be16)ctx->user_port};
-  if (is_leaving()) return leave_datagram_alone(sk, &peer.address, peer.port);
+  if (is_aside()) return leave_datagram_alone(sk, &peer.address, peer.port);
   const struct fl_frontend* frontend = find_frontend(&peer.address, peer.port, IPPROTO_UDP);
   if (!frontend) {
     return is_cluster_address(&peer.address) ? refuse()

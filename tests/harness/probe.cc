@@ -267,7 +267,10 @@ Traffic::~Traffic() {
 }
 
 void Traffic::run(std::stop_token stop) {
+  constexpr uint64_t kTold = 20;
+  const Clock::time_point began = Clock::now();
   while (!stop.stop_requested()) {
+    const std::chrono::duration<double> at = Clock::now() - began;
     const std::vector<Answer> answers = ask(questions_, kPatience);
     for (size_t i = 0; i < answers.size(); ++i) {
       ++report_.asked;
@@ -276,9 +279,13 @@ void Traffic::run(std::stop_token stop) {
         ++report_.aborted;
         continue;
       }
-      if (++report_.failed == 1) {
-        report_.first_failure = questions_[i].target.to_string() + ": " + answers[i].to_string();
-      }
+      const std::string what = questions_[i].target.to_string() + ": " + answers[i].to_string();
+      if (++report_.failed == 1) report_.first_failure = what;
+      if (report_.failed > kTold) continue;
+      std::ostringstream line;
+      line << "after " << at.count() << " s, " << questions_[i].from->name() << " to " << what
+           << "\n";
+      report_.failures += line.str();
     }
     std::this_thread::sleep_for(2ms);
   }

@@ -104,6 +104,7 @@ class Traffic {
     uint64_t failed = 0;   // but for those that were aborted
     uint64_t aborted = 0;  // by the kernel of the client, which took the socket away
     std::string first_failure;
+    std::string failures;  // a line each of the first ones: when, from where, to what
   };
   // Ends the traffic.
   Report stop();

@@ -156,6 +156,41 @@ TEST_F(BackendTest, ARestartKeepsLinksMapsAndEntries) {
   EXPECT_EQ(pins(), names);
 }
 
+// Until all is known, whatever else serves the node must go on to do so.
+TEST_F(BackendTest, TheFirstSyncTakesCharge) {
+  auto first = started();
+  EXPECT_EQ(config().handover, FL_HANDOVER_ASIDE);
+  first.reset();
+  auto second = started();
+  EXPECT_EQ(config().handover, FL_HANDOVER_ASIDE);
+  apply(*second, complete({entry(1)}));
+  EXPECT_EQ(config().handover, FL_HANDOVER_COMING);
+  second.reset();
+  const auto third = started();
+  EXPECT_EQ(config().handover, FL_HANDOVER_COMING);
+}
+
+TEST_F(BackendTest, ReleasedItStandsAsideUntilASyncAgain) {
+  auto first = started();
+  apply(*first, complete({entry(1)}));
+  first.reset();
+  const Result<std::chrono::seconds> wait = create()->release();
+  ASSERT_TRUE(wait.ok()) << wait.status().message();
+  EXPECT_GT(wait->count(), 0);
+  EXPECT_EQ(config().handover, FL_HANDOVER_ASIDE);
+  EXPECT_NE(link_id("fl_connect4"), 0U);
+  const auto second = started();
+  EXPECT_EQ(config().handover, FL_HANDOVER_ASIDE);
+  apply(*second, complete({entry(1)}));
+  EXPECT_EQ(config().handover, FL_HANDOVER_COMING);
+}
+
+TEST_F(BackendTest, NothingPinnedNeedsNoWait) {
+  const Result<std::chrono::seconds> wait = create()->release();
+  ASSERT_TRUE(wait.ok()) << wait.status().message();
+  EXPECT_EQ(wait->count(), 0);
+}
+
 TEST_F(BackendTest, DevicesThatComeAndGoAreFollowed) {
   const auto backend = started();
   EXPECT_FALSE(backend->disturbed());

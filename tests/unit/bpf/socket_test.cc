@@ -90,6 +90,35 @@ TEST_P(SocketTest, UnservedPortsOfClusterAddressesAreRefused) {
   EXPECT_EQ(counted(FL_COUNT_sockets_refused), 3);
 }
 
+// Another mode translates what begins; what has begun is still shown as it was.
+TEST_P(SocketTest, StandingAsideItBeginsNothingAndRefusesNothing) {
+  serve_first({end(1)});
+  put_cluster_address(vip(1).host);
+  const Fd server = serve(end(1), SOCK_DGRAM);
+  const Fd asked = udp();
+  EXPECT_EQ(send(asked, vip(1)), 0);
+  const Fd connected = udp();
+  EXPECT_EQ(connect(connected, vip(1)), 0);
+  config().handover = FL_HANDOVER_ASIDE;
+  put_config();
+  EXPECT_EQ(exchange(server, asked), text(vip(1)));
+  EXPECT_EQ(peer(connected), text(vip(1)));
+  EXPECT_EQ(send(udp(), vip(1)), ENETUNREACH);
+  EXPECT_EQ(connect(tcp(), vip(1)), ENETUNREACH);
+  EXPECT_EQ(connect(udp(), other_port(vip(1))), ENETUNREACH);
+  EXPECT_EQ(counted(FL_COUNT_sockets_refused), 0);
+}
+
+TEST_P(SocketTest, ComingItBeginsWhatBegins) {
+  serve_first({end(1)});
+  config().handover = FL_HANDOVER_COMING;
+  put_config();
+  const Fd server = serve(end(1), SOCK_STREAM);
+  const Fd client = tcp();
+  EXPECT_EQ(connect(client, vip(1)), 0);
+  EXPECT_EQ(peer(client), text(vip(1)));
+}
+
 TEST_P(SocketTest, WithoutEndpointsItIsRefused) {
   serve_first({});
   EXPECT_EQ(connect(tcp(), vip(1)), ECONNREFUSED);

@@ -1,0 +1,103 @@
+// What other modes left, and when it goes. Time is the test's own.
+#include "proxy/mode_handover.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+namespace fairlead::proxy {
+namespace {
+
+using std::chrono::seconds;
+using Time = std::chrono::steady_clock::time_point;
+
+// What has become of a backend that the handover owns, and forgets when it is done.
+struct Fate {
+  int releases = 0;
+  int removals = 0;
+};
+
+// A mode that left something, and that can be told to fail.
+class LeftBackend final : public dataplane::Backend {
+ public:
+  LeftBackend(Fate& fate, Result<seconds> wait, int failing_removals)
+      : fate_(fate), wait_(std::move(wait)), failing_removals_(failing_removals) {}
+
+  std::string_view name() const override { return "left"; }
+  Status start(const dataplane::NodeRules&) override { return {}; }
+  Result<dataplane::Ack> apply(const dataplane::Delta&) override { return dataplane::Ack{}; }
+  bool disturbed() override { return false; }
+  Result<dataplane::AuditReport> audit() override { return dataplane::AuditReport{}; }
+  std::vector<dataplane::Counter> counters() override { return {}; }
+  Result<seconds> release() override {
+    ++fate_.releases;
+    return wait_;
+  }
+  Status remove_all() override {
+    if (failing_removals_-- > 0) return broken();
+    ++fate_.removals;
+    return {};
+  }
+
+  static Status broken() {
+    return Status::error(StatusCode::kUnavailable, "remove", "left", "told to fail");
+  }
+
+ private:
+  Fate& fate_;
+  Result<seconds> wait_;
+  int failing_removals_;
+};
+
+class ModeHandoverTest : public ::testing::Test {
+ protected:
+  ModeHandover handover(Result<seconds> wait, seconds least_wait, int failing_removals = 0) {
+    std::vector<std::unique_ptr<dataplane::Backend>> others;
+    others.push_back(std::make_unique<LeftBackend>(fate_, std::move(wait), failing_removals));
+    return ModeHandover(std::move(others), least_wait);
+  }
+  // The first second at which it is removed, asked every second; -1: never.
+  int removed_at(ModeHandover handover) {
+    for (int second = 0; second < 120; ++second) {
+      handover.remove_other_modes(Time{} + seconds(1000 + second));
+      EXPECT_EQ(handover.done(), fate_.removals == 1);
+      if (handover.done()) return second;
+    }
+    return -1;
+  }
+
+  Fate fate_;
+};
+
+TEST_F(ModeHandoverTest, WhatNothingDependsOnGoesAtOnce) {
+  EXPECT_EQ(removed_at(handover(seconds(0), seconds(0))), 0);
+  EXPECT_EQ(fate_.releases, 1);
+}
+
+TEST_F(ModeHandoverTest, WhatConnectionsDependOnStaysAsLongAsItAsks) {
+  EXPECT_EQ(removed_at(handover(seconds(7), seconds(0))), 7);
+  EXPECT_EQ(fate_.releases, 1);
+}
+
+TEST_F(ModeHandoverTest, NothingGoesBeforeTheLeastWait) {
+  EXPECT_EQ(removed_at(handover(seconds(0), seconds(5))), 5);
+}
+
+TEST_F(ModeHandoverTest, TheLongerWaitCounts) {
+  EXPECT_EQ(removed_at(handover(seconds(7), seconds(5))), 7);
+  fate_ = {};
+  EXPECT_EQ(removed_at(handover(seconds(3), seconds(5))), 5);
+}
+
+TEST_F(ModeHandoverTest, WhatCannotBeRemovedIsTriedAgain) {
+  EXPECT_EQ(removed_at(handover(seconds(2), seconds(0), 1)), 32);
+  EXPECT_EQ(fate_.releases, 1);
+}
+
+TEST_F(ModeHandoverTest, WhatCannotBeReleasedIsRemovedAllTheSame) {
+  EXPECT_EQ(removed_at(handover(LeftBackend::broken(), seconds(0))), 0);
+}
+
+}  // namespace
+}  // namespace fairlead::proxy
