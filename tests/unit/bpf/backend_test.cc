@@ -325,7 +325,7 @@ TEST_F(BackendTest, AnotherLayoutServesUntilTheFirstSync) {
   const std::string root(kPinPath);
   ASSERT_EQ(::rename((root + "/v2").c_str(), (root + "/v0").c_str()), 0);
   const auto backend = started();
-  EXPECT_EQ(shell("ls " + root), "v0\nv1\n");
+  EXPECT_EQ(shell("ls " + root), "v0\nv2\n");
   EXPECT_EQ(link_id("fl_connect4"), 0U);
   apply(*backend, complete({entry(1)}));
   EXPECT_EQ(link_id("fl_connect4"), link);

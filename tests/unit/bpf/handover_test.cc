@@ -7,13 +7,13 @@ namespace {
 using harness::tcp;
 using harness::udp;
 
-constexpr std::string_view kClient = "10.1.0.5:4000";
-constexpr std::string_view kOther = "10.1.0.6:4000";
-constexpr std::string_view kService = "10.96.0.1:80";
-constexpr std::string_view kEndpoint = "10.1.0.2:8080";
-
 class Handover : public PacketTest {
  protected:
+  static constexpr std::string_view kClient = "10.1.0.5:4000";
+  static constexpr std::string_view kOther = "10.1.0.6:4000";
+  static constexpr std::string_view kService = "10.96.0.1:80";
+  static constexpr std::string_view kEndpoint = "10.1.0.2:8080";
+
   void serve_one(uint8_t protocol = 6) {
     serve({.at = kService, .protocol = protocol, .endpoints = {kEndpoint}});
   }
