@@ -13,6 +13,8 @@ namespace fairlead::controllers {
 namespace {
 
 constexpr size_t kMostRemembered = 10'000;
+// Until an owner that the server has is looked for again in the cache.
+constexpr Duration kUntilHeard = std::chrono::seconds(1);
 
 void remember(std::set<std::string>& set, std::string uid) {
   if (set.size() >= kMostRemembered) set.clear();  // asking again is only slower
@@ -176,7 +178,8 @@ void GarbageCollector::ask(std::string uid, std::vector<OwnerReference> owners, 
       return;
     }
     if (answer && *answer && uid_of(**answer) == owner.uid) {
-      done({});  // it is there; the cache hears of it soon
+      // It is there, and the cache hears of it soon; or never, if it goes while a watch is lost.
+      done({Status(), kUntilHeard});
       return;
     }
     remember(absent_, owner.uid);

@@ -405,6 +405,19 @@ TEST_F(CollectorTest, Background) {
   EXPECT_EQ(removals(), "remove deployments d/dep, remove replicasets d/set, remove pods d/pod");
 }
 
+TEST_F(CollectorTest, AnOwnerThatComesAndGoesUnseenIsMissed) {
+  start();
+  cluster_.pause("replicasets");
+  cluster_.put("{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: set, namespace: d}}");
+  put_owned("Pod", "pod", "ReplicaSet", "set", uid("replicasets", "set"));
+  settle();
+  EXPECT_EQ(removals(), "");
+  cluster_.erase("replicasets", "d", "set");
+  cluster_.lose_watches(Status::error(StatusCode::kExpired, "watch", "all", "as told"));
+  settle(seconds(2));
+  EXPECT_EQ(removals(), "remove pods d/pod");
+}
+
 TEST_F(CollectorTest, ForegroundGoesFromTheLeaves) {
   put_tree();
   start();
