@@ -323,14 +323,15 @@ TEST_F(BackendTest, AnotherLayoutServesUntilTheFirstSync) {
   const uint32_t link = link_id("fl_connect4");
   const uint32_t before = program_id("fl_connect4");
   const std::string root(kPinPath);
-  ASSERT_EQ(::rename((root + "/v2").c_str(), (root + "/v0").c_str()), 0);
+  const std::string ours = fmt::format("v{}", FL_LAYOUT_VERSION);
+  ASSERT_EQ(::rename((root + "/" + ours).c_str(), (root + "/v0").c_str()), 0);
   const auto backend = started();
-  EXPECT_EQ(shell("ls " + root), "v0\nv2\n");
+  EXPECT_EQ(shell("ls " + root), "v0\n" + ours + "\n");
   EXPECT_EQ(link_id("fl_connect4"), 0U);
   apply(*backend, complete({entry(1)}));
   EXPECT_EQ(link_id("fl_connect4"), link);
   EXPECT_NE(program_id("fl_connect4"), before);
-  EXPECT_EQ(shell("ls " + root), "v1\n");
+  EXPECT_EQ(shell("ls " + root), ours + "\n");
 }
 
 TEST_F(BackendTest, RemovingLeavesNothing) {
