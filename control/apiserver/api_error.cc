@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
+
 #include "control/schema/json_text.h"
 
 namespace fairlead::apiserver {
@@ -173,6 +175,10 @@ ApiError from_status(const Status& status) {
     case StatusCode::kPermission:
       return plain_error(403, "Forbidden", status.message());
     case StatusCode::kExhausted:
+      // RFC 4918, 11.5. Trying again soon would not help.
+      if (status.system_errno() == ENOSPC) {
+        return plain_error(507, "InsufficientStorage", status.message());
+      }
       return too_many_requests(status.message(), 1);
     case StatusCode::kUnavailable: {
       ApiError error = plain_error(503, "ServiceUnavailable", status.message());

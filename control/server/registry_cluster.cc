@@ -161,6 +161,7 @@ StatusCode code_of(int http) {
       return StatusCode::kExpired;
     case 413:
     case 429:
+    case 507:
       return StatusCode::kExhausted;
     default:
       return StatusCode::kUnavailable;

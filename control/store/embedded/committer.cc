@@ -4,6 +4,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/log.h"
 
@@ -144,9 +145,10 @@ Status Committer::check_room() {
   Status room;
   const Result<uint64_t> free = disk_->free_bytes();
   if (free && *free < limits_.reserve_bytes) {
-    room = Status::error(StatusCode::kExhausted, "write", "store",
-                         fmt::format("the disk is full: {} bytes are free, {} are kept in reserve",
-                                     *free, limits_.reserve_bytes));
+    room = Status::from_errno(
+        ENOSPC, "write",
+        fmt::format("store: the disk is full, {} bytes are free and {} are kept in reserve", *free,
+                    limits_.reserve_bytes));
   }
   const std::lock_guard lock(mutex_);
   if (room.ok() != no_room_.ok()) {

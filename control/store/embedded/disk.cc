@@ -27,7 +27,7 @@ Status from_rocksdb(const rocksdb::Status& status, std::string_view operation,
                     std::string_view object) {
   if (status.ok()) return {};
   StatusCode code = StatusCode::kUnavailable;
-  if (status.IsNoSpace()) code = StatusCode::kExhausted;
+  if (status.IsNoSpace()) return Status::from_errno(ENOSPC, operation, object);
   if (status.IsCorruption() || status.IsInvalidArgument()) code = StatusCode::kInvalid;
   // How RocksDB says that flock() has failed.
   if (status.IsIOError() && status.ToString().find("lock ") != std::string::npos) {

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <grpcpp/support/status.h>
 
+#include <cerrno>
+
 #include "control/store/etcd/kv.pb.h"
 #include "control/store/etcd/rpc.pb.h"
 
@@ -151,6 +153,9 @@ Status from_grpc(const grpc::Status& status, std::string_view operation) {
       code = StatusCode::kInvalid;
       break;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      if (text.find("space exceeded") != std::string::npos) {
+        return Status::from_errno(ENOSPC, operation, fmt::format("etcd: {}", text));
+      }
       // gRPC's own limit on a message, which will not be met another time either.
       code = text.find("message larger than max") != std::string::npos ? StatusCode::kInvalid
                                                                        : StatusCode::kExhausted;
