@@ -74,8 +74,9 @@ class Stage {
   // A question to ask from a place ("outside", "node-a" or a pod).
   harness::Question question(std::string_view place, harness::Target target);
   // The same from a port that no other client gets. For questions that may come before there is a
-  // service: without ServiceCIDRs, which this server does not have, connection tracking remembers
-  // such a packet for two minutes, untranslated, and would drop a later client with the same port.
+  // service: where its address lies in no ServiceCIDR (a load balancer's), connection tracking
+  // remembers such a packet for two minutes, untranslated, and would drop a later client with the
+  // same port.
   harness::Question early(harness::Question question);
   // Asks again and again, each time over a new connection, until the answer is right: the time
   // since `begin`.

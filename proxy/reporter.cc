@@ -36,7 +36,11 @@ void Reporter::malformed(Resource resource, const Status& reason) {
 void Reporter::connection(Resource resource, const Status& status) {
   const auto known = connections_.find(resource);
   const bool was_ok = known == connections_.end() || known->second.ok();
-  if (!status && (was_ok || known->second.message() != status.message())) {
+  const bool new_trouble = !status && (was_ok || known->second.message() != status.message());
+  if (new_trouble && resource == Resource::kServiceCidrs &&
+      status.code() == StatusCode::kNotFound) {
+    LOG_INFO("the API server has no ServiceCIDRs: addresses that no service has are not dropped");
+  } else if (new_trouble) {
     LOG_WARNING("cannot watch {}: {}; rules stay as they are", to_string(resource),
                 status.message());
   } else if (status && !was_ok) {

@@ -6,6 +6,7 @@
 #include <future>
 #include <utility>
 
+#include "base/log.h"
 #include "control/schema/json_text.h"
 
 namespace fairlead::apiserver {
@@ -61,8 +62,22 @@ Status SystemObjects::ensure() {
             R"({{"component":"apiserver","provider":"kubernetes"}}}},"spec":{{"clusterIP":"{}",)"
             R"("ports":[{{"name":"https","port":443,"protocol":"TCP","targetPort":{}}}]}}}})",
             address, options_.port)));
+    make_service_cidr();
   }
   return refresh();
+}
+
+void SystemObjects::make_service_cidr() {
+  std::string cidrs;
+  for (const AddressRange& range : options_.ranges.addresses) {
+    cidrs += (cidrs.empty() ? "" : ",") + quoted(range.text());
+  }
+  const Status status =
+      apply("networking.k8s.io", "v1", "servicecidrs", "", "kubernetes",
+            fmt::format(R"({{"apiVersion":"networking.k8s.io/v1","kind":"ServiceCIDR","metadata":)"
+                        R"({{"name":"kubernetes"}},"spec":{{"cidrs":[{}]}}}})",
+                        cidrs));
+  if (!status) LOG_WARNING("{}", status.message());
 }
 
 Result<std::vector<std::string>> SystemObjects::living() {

@@ -42,6 +42,9 @@ class SystemObjects {
  private:
   Status apply(std::string_view group, std::string_view version, std::string_view plural,
                std::string_view space, std::string_view name, const std::string& body);
+  // KEP-1880: proxies drop what no service has inside these ranges. An object that was made for
+  // others stays: it cannot be changed, and the server works without.
+  void make_service_cidr();
   Result<std::vector<std::string>> living();
 
   Registry& registry_;

@@ -107,8 +107,12 @@ constexpr Resource kResources[] = {
      "", kCluster, kAllVerbs},
     {kNetworking, "v1", "Ingress", "ingresses", "networking.v1.Ingress", "ing", "", "status", "",
      kNamespaced, kAllVerbs},
+    {kNetworking, "v1", "IPAddress", "ipaddresses", "networking.v1.IPAddress", "ip", "", "", "",
+     kCluster, kAllVerbs},
     {kNetworking, "v1", "NetworkPolicy", "networkpolicies", "networking.v1.NetworkPolicy", "netpol",
      "", "", "", kNamespaced, kAllVerbs},
+    {kNetworking, "v1", "ServiceCIDR", "servicecidrs", "networking.v1.ServiceCIDR", "", "",
+     "status", "", kCluster, kAllVerbs},
     {kDiscovery, "v1", "EndpointSlice", "endpointslices", "discovery.v1.EndpointSlice", "", "", "",
      "", kNamespaced, kAllVerbs},
     // policy

@@ -29,6 +29,28 @@ Cell pod_selector(const Value& policy, int64_t) {
   return format_selector(policy.at("spec.podSelector"));
 }
 
+Cell cidrs(const Value& range, int64_t) {
+  std::string text;
+  for (const Value& each : range.at("spec.cidrs").items()) {
+    text.append(text.empty() ? "" : ",").append(each.as_string());
+  }
+  return text;
+}
+
+// "services/default/web", "ingresses.networking.k8s.io/default/web"
+Cell parent_reference(const Value& address, int64_t) {
+  const Value& parent = address.at("spec.parentRef");
+  std::string text(parent.get("resource").as_string());
+  const auto add = [&](char separator, std::string_view field) {
+    const std::string_view word = parent.get(field).as_string();
+    if (!word.empty()) text.append(1, separator).append(word);
+  };
+  add('.', "group");
+  add('/', "namespace");
+  add('/', "name");
+  return text;
+}
+
 Cell cron_suspend(const Value& job, int64_t) {
   return job.at("spec.suspend").as_bool() ? "True" : "False";
 }
@@ -175,6 +197,8 @@ constexpr ColumnRow kIngressClasses[] = {kName,
                                          {"Controller", "string", nullptr, "spec.controller"},
                                          {"Parameters", "string", ingress_class_parameters},
                                          kAge};
+constexpr ColumnRow kServiceCidrs[] = {kName, {"CIDRs", "string", cidrs}, kAge};
+constexpr ColumnRow kAddresses[] = {kName, {"ParentRef", "string", parent_reference}, kAge};
 constexpr ColumnRow kPolicies[] = {kName, {"Pod-Selector", "string", pod_selector}, kAge};
 constexpr ColumnRow kEventColumns[] = {{"Last Seen", "string", event_last_seen},
                                        {"Type", "string", nullptr, "type"},
@@ -306,7 +330,9 @@ constexpr TableColumns kTables[] = {
     {"events.k8s.io", "events", kEventColumns},
     {kNetworkingGroup, "ingresses", kIngresses},
     {kNetworkingGroup, "ingressclasses", kIngressClasses},
+    {kNetworkingGroup, "ipaddresses", kAddresses},
     {kNetworkingGroup, "networkpolicies", kPolicies},
+    {kNetworkingGroup, "servicecidrs", kServiceCidrs},
     {kRbacGroup, "rolebindings", kBindings},
     {kRbacGroup, "clusterrolebindings", kBindings},
     {kStorageGroup, "storageclasses", kClasses},

@@ -162,6 +162,7 @@ std::string check_name(std::string_view name, const Resource& resource) {
   if (resource.group == "rbac.authorization.k8s.io" || resource.plural == "bindings") {
     return check_path_segment(name);
   }
+  if (resource.plural == "ipaddresses") return check_ip(name);
   if (resource.plural == "certificatesigningrequests" || resource.plural == "apiservices" ||
       resource.plural == "events") {
     return check_dns_subdomain(name);
