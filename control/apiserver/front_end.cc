@@ -6,6 +6,18 @@
 
 namespace fairlead::apiserver {
 
+net::HttpResponse refuse_unread(int status, std::string_view reason) {
+  ApiError error;
+  error.code = status;
+  error.reason = status == 413 ? "RequestEntityTooLarge" : status == 400 ? "BadRequest" : "";
+  error.message = reason;
+  net::HttpResponse response;
+  response.status = status;
+  response.content_type = "application/json";
+  response.body = encode_error(error, Encoding::kJson);
+  return response;
+}
+
 FrontEnd::FrontEnd(FrontEndOptions options, Registry& registry,
                    const auth::Authentication& authentication, const auth::Authorizer& authorizer,
                    Post post)

@@ -35,7 +35,12 @@ struct FrontEndOptions {
   std::vector<HealthCheck> checks;  // beside those of the front end itself
   // Every request is this user's: of a port that only the machine itself reaches. Null: ask.
   std::shared_ptr<const auth::User> everybody;
+  // Further families of /metrics, appended as text. On a worker thread.
+  std::vector<std::function<void(std::string& page)>> metrics;
 };
+
+// What the transport tells a request that it cannot hand over: a Status, like every refusal.
+net::HttpResponse refuse_unread(int status, std::string_view reason);
 
 class Call;
 

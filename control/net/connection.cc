@@ -12,6 +12,14 @@ void stamp_identity(const PeerIdentity& identity, HttpRequest& request) {
   request.client_certificate_organizations = identity.organizations;
 }
 
+HttpResponse refusal_of(const ServerOptions& options, int status, std::string_view reason) {
+  if (options.refusal) return options.refusal(status, reason);
+  HttpResponse response;
+  response.status = status;
+  response.body.append(reason).append("\n");
+  return response;
+}
+
 Exchange::Traits exchange_traits(const ServerOptions& options, const HttpRequest& request) {
   Exchange::Traits traits;
   traits.max_backlog = options.max_backlog;

@@ -39,6 +39,9 @@ class ConnectionHost {
 // Copies to a request what its connection knows.
 void stamp_identity(const PeerIdentity& identity, HttpRequest& request);
 
+// What is said to a request that is refused before anybody has handled it.
+HttpResponse refusal_of(const ServerOptions& options, int status, std::string_view reason);
+
 // What the server knows about how to answer `request`.
 Exchange::Traits exchange_traits(const ServerOptions& options, const HttpRequest& request);
 

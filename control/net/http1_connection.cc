@@ -211,11 +211,9 @@ void Http1Connection::refuse(int status, const std::string& reason) {
   keep_alive_ = false;
   http_1_0_ = head_request_ = streaming_ = chunked_ = false;
   ending_ = Ending::kAfterOutput;
-  HttpResponse head;
-  head.status = status;
-  const std::string body = reason + "\n";
-  write_head(head, body.size());
-  output_.append(body);
+  HttpResponse response = refusal_of(host_.options(), status, reason);
+  write_head(response, response.body.size());
+  output_.append(std::move(response.body));
 }
 
 void Http1Connection::flush() {

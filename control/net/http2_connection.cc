@@ -187,9 +187,8 @@ void Http2Connection::dispatch(Http2Stream& stream, int32_t id) {
   if (stream.dispatched) return;
   stream.dispatched = true;
   if (!stream.refusal.empty()) {
-    HttpResponse head;
-    head.status = stream.refusal_status;
-    stream.body.push_back(std::make_shared<const std::string>(std::string(stream.refusal) + "\n"));
+    HttpResponse head = refusal_of(host_.options(), stream.refusal_status, stream.refusal);
+    stream.body.push_back(std::make_shared<const std::string>(std::move(head.body)));
     stream.finished = true;
     submit_head(stream, id, head, stream.body.front()->size());
     return;

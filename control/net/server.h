@@ -99,6 +99,9 @@ struct ServerOptions {
   size_t max_connections = 20000;          // further ones are closed at once
   size_t max_backlog = size_t{128} << 20;  // of one stream; beyond it the stream is cut
   bool compress = true;                    // see above
+  // What a request is told that never came to the handler: too large, malformed. Null: the reason
+  // as text. On the io thread.
+  std::function<HttpResponse(int status, std::string_view reason)> refusal;
 };
 
 class Server {

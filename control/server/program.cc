@@ -19,11 +19,13 @@
 #include "base/log.h"
 #include "control/apiserver/front_end.h"
 #include "control/apiserver/housekeeping.h"
+#include "control/apiserver/measured_store.h"
 #include "control/apiserver/registry_open.h"
 #include "control/apiserver/system_objects.h"
 #include "control/auth/material.h"
 #include "control/controllers/manager.h"
 #include "control/server/addresses.h"
+#include "control/server/controller_metrics.h"
 #include "control/server/hooks.h"
 #include "control/server/registry_cluster.h"
 #include "control/store/open.h"
@@ -89,7 +91,7 @@ class Program {
   Status listen();
   Status make_system_objects();
   void start_housekeeping();
-  void start_controllers();
+  void make_controllers();
   net::Handler handler(apiserver::FrontEnd& front);
 
   const Options& options_;
@@ -100,7 +102,7 @@ class Program {
   net::TlsOptions tls_;
 
   // In the order in which they depend on each other: destruction goes backwards.
-  std::unique_ptr<store::Store> store_;
+  std::unique_ptr<apiserver::MeasuredStore> store_;
   std::unique_ptr<apiserver::WorkerPool> pool_;
   std::unique_ptr<apiserver::Registry> registry_;
   std::unique_ptr<auth::Authentication> authentication_;
@@ -122,7 +124,9 @@ Status Program::open_data() {
   const std::string where = options_.store.empty() || options_.store == "embedded"
                                 ? options_.data_dir + "/store"
                                 : options_.store;
-  ASSIGN_OR_RETURN(store_, store::open_store(where, options_.store_tls));
+  std::unique_ptr<store::Store> store;
+  ASSIGN_OR_RETURN(store, store::open_store(where, options_.store_tls));
+  store_ = std::make_unique<apiserver::MeasuredStore>(std::move(store));
   return {};
 }
 
@@ -200,6 +204,10 @@ Status Program::build_api() {
   front.max_reads = options_.max_reads;
   front.max_writes = options_.max_writes;
   front.checks.push_back({"store", [this] { return store_->health(); }, false});
+  front.metrics.push_back([this](std::string& page) { store_->append_metrics(page); });
+  front.metrics.push_back([this](std::string& page) {
+    if (controllers_) append_metrics(controllers_->metrics(), page);
+  });
   const apiserver::Post post = [this](std::function<void()> job) { pool_->post(std::move(job)); };
   front_ = std::make_unique<apiserver::FrontEnd>(front, *registry_, *authentication_, *authorizer_,
                                                  post);
@@ -227,10 +235,12 @@ Status Program::listen() {
   secure.port = options_.secure_port;
   secure.tls_enabled = true;
   secure.tls = tls_;
+  secure.refusal = apiserver::refuse_unread;
   ASSIGN_OR_RETURN(server_, net::Server::start(secure, handler(*front_)));
   if (open_front_) {
     net::ServerOptions plain;
     plain.port = static_cast<uint16_t>(options_.insecure_port);
+    plain.refusal = apiserver::refuse_unread;
     ASSIGN_OR_RETURN(insecure_server_, net::Server::start(plain, handler(*open_front_)));
   }
   return {};
@@ -256,7 +266,7 @@ void Program::start_housekeeping() {
   housekeeping_ = std::make_unique<apiserver::Housekeeping>(std::move(chores));
 }
 
-void Program::start_controllers() {
+void Program::make_controllers() {
   if (!options_.controllers) return;
   cluster_ = std::make_unique<RegistryCluster>(
       *registry_,
@@ -266,7 +276,6 @@ void Program::start_controllers() {
   manager.election.identity = fmt::format("{}_{}", host_name(), ::getpid());
   manager.root_ca = material_.ca_pem;
   controllers_ = std::make_unique<controllers::ControllerManager>(*cluster_, manager);
-  controllers_->start();
 }
 
 Status Program::start() {
@@ -276,9 +285,10 @@ Status Program::start() {
   RETURN_IF_ERROR(prepare_users());
   RETURN_IF_ERROR(build_api());
   RETURN_IF_ERROR(make_system_objects());
+  make_controllers();
   RETURN_IF_ERROR(listen());
   start_housekeeping();
-  start_controllers();
+  if (controllers_) controllers_->start();
   LOG_INFO("serving on https://{}, kubeconfig in {}", host_port(advertised_, server_->port()),
            material_.kubeconfig_path);
   if (insecure_server_) {
@@ -299,11 +309,11 @@ void Program::stop() {
   if (!quiet) LOG_WARNING("requests were still in flight after {} s", kDrain.count());
   if (server_) server_->stop();
   if (insecure_server_) insecure_server_->stop();
+  front_.reset();
+  open_front_.reset();
   controllers_.reset();
   cluster_.reset();
   objects_.reset();
-  front_.reset();
-  open_front_.reset();
   registry_.reset();
   pool_.reset();
 }
