@@ -83,7 +83,12 @@ ApiClient::Answer ApiClient::send(std::string_view method, std::string_view path
   answer.began = Clock::now();
   answer.status = std::atoi(buffer_.c_str() + std::string_view("HTTP/1.1 ").size());
   const size_t length_at = buffer_.find("content-length: ");
-  if (length_at == std::string::npos || length_at > end) give_up("an answer has no length");
+  if (length_at == std::string::npos || length_at > end) {
+    buffer_.erase(0, end + 4);
+    while (take_chunk(&answer.body) > 0) {
+    }
+    return answer;
+  }
   const size_t length = std::strtoull(buffer_.c_str() + length_at + 16, nullptr, 10);
   const size_t start = end + 4;
   buffer_.reserve(start + length + (size_t{256} << 10));
@@ -91,6 +96,17 @@ ApiClient::Answer ApiClient::send(std::string_view method, std::string_view path
   answer.body = buffer_.substr(start, length);
   buffer_.erase(0, start + length);
   return answer;
+}
+
+// The size of what is appended; 0 at the end.
+size_t ApiClient::take_chunk(std::string* body) {
+  size_t line = 0;
+  while ((line = buffer_.find("\r\n")) == std::string::npos) fill();
+  const size_t size = std::strtoull(buffer_.c_str(), nullptr, 16);
+  while (buffer_.size() < line + 2 + size + 2) fill();
+  body->append(buffer_, line + 2, size);
+  buffer_.erase(0, line + 2 + size + 2);
+  return size;
 }
 
 void ApiClient::begin_watch(std::string_view path) {

@@ -31,6 +31,7 @@ class ApiClient {
 
  private:
   void fill();
+  size_t take_chunk(std::string* body);
 
   Fd fd_;
   std::string buffer_;

@@ -7,6 +7,7 @@
 #include "control/apiserver/body.h"
 #include "control/apiserver/query_options.h"
 #include "control/apiserver/reviews.h"
+#include "control/net/gzip.h"
 
 namespace fairlead::apiserver {
 namespace {
@@ -75,11 +76,16 @@ std::string_view Call::header(std::string_view name) const {
   return value == nullptr ? std::string_view() : std::string_view(*value);
 }
 
-void Call::respond(net::HttpResponse response) {
+void Call::count(int status) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun_;
   const bool known = target_.resource != nullptr;
   front_.metrics_.count(known ? info_.verb : "page", known ? info_.group : "",
-                        known ? info_.resource : "", response.status, took.count());
+                        known ? info_.resource : "", status, took.count());
+}
+
+void Call::respond(net::HttpResponse response) {
+  count(response.status);
+  const bool known = target_.resource != nullptr;
   if (known) response.headers.emplace_back("cache-control", "no-cache, private");
   responder_->respond(std::move(response));
 }
@@ -157,7 +163,9 @@ void Call::run_page() {
     front_.metrics_.set_in_flight(false, front_.reads_);
     front_.metrics_.set_in_flight(true, front_.writes_);
     front_.metrics_.set_watches(front_.watches_.open());
-    return respond({200, "text/plain; version=0.0.4; charset=utf-8", {}, front_.metrics_.page()});
+    std::string text = front_.metrics_.page();
+    for (const auto& append : front_.options_.metrics) append(text);
+    return respond({200, "text/plain; version=0.0.4; charset=utf-8", {}, std::move(text)});
   }
   auto page = front_.pages_.get(request_);
   if (!page) return refuse(no_such_path());
@@ -270,11 +278,28 @@ void Call::answer_written(Outcome<Written> outcome) {
 
 void Call::answer_list(Outcome<ListAnswer> outcome) {
   if (!outcome) return refuse(outcome.error());
+  // Whoever takes gzip gets it of the whole.
+  if (comes_in_pieces(*outcome, rendering_) && !net::accepts_gzip(header("accept-encoding"))) {
+    return stream_list(*outcome);
+  }
   net::HttpResponse response;
   if (rendering_.form.shape == Shape::kPartial) rendering_.form.shape = Shape::kPartialList;
   response.content_type = rendering_.form.content_type(false);
   response.body = encode_list(*target_.resource, *outcome, rendering_);
   respond(std::move(response));
+}
+
+void Call::stream_list(const ListAnswer& list) {
+  net::HttpResponse head;
+  head.content_type = rendering_.form.content_type(false);
+  head.headers.emplace_back("cache-control", "no-cache, private");
+  const std::shared_ptr<net::Stream> stream = responder_->start_stream(std::move(head), nullptr);
+  encode_list_in_pieces(*target_.resource, list, rendering_, [&stream](std::string piece) {
+    stream->write(std::move(piece));
+    return stream->open();
+  });
+  stream->finish();
+  count(head.status);
 }
 
 Outcome<WriteContext> Call::write_context() {

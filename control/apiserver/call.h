@@ -47,6 +47,8 @@ class Call : public std::enable_shared_from_this<Call> {
   void review(schema::Document body);
 
   std::string_view header(std::string_view name) const;
+  void count(int status);
+  void stream_list(const ListAnswer& list);
   void respond(net::HttpResponse response);
   void answer(const Object& object, int status, const std::vector<std::string>& warnings);
   void answer_written(Outcome<Written> outcome);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <utility>
+#include <vector>
 
 #include "control/schema/conform.h"
 #include "control/schema/json_text.h"
@@ -140,12 +141,24 @@ ObjectPtr ObjectCache::get(const store::EntryPtr& entry, store::Revision revisio
                            const Resource& resource) {
   const size_t where =
       (static_cast<size_t>(revision) * 2 + (entry->mod_revision == revision ? 0 : 1)) % kSlots;
+  std::vector<ObjectPtr> freed;  // destroyed without the lock
   const MutexLock lock(mutex_);
   Slot& slot = slots_[where];
-  if (slot.entry != entry.get() || slot.resource != &resource || slot.revision != revision) {
-    slot = {entry.get(), &resource, revision, stored_object(entry, revision, resource)};
+  if (slot.entry == entry.get() && slot.resource == &resource && slot.revision == revision) {
+    return slot.object;
   }
-  return slot.object;
+  const ObjectPtr object = stored_object(entry, revision, resource);
+  bytes_ += object->json_size();
+  if (slot.object) bytes_ -= slot.object->json_size();
+  freed.push_back(std::exchange(slot.object, object));
+  slot = {entry.get(), &resource, revision, object};
+  while (bytes_ > kMostBytes) {
+    Slot& old = slots_[next_freed_++ % kSlots];
+    if (!old.object) continue;
+    bytes_ -= old.object->json_size();
+    freed.push_back(std::exchange(old, Slot()).object);
+  }
+  return object;
 }
 
 }  // namespace fairlead::apiserver

@@ -47,7 +47,8 @@ schema::Document decode_stored(const store::Entry& entry, store::Revision revisi
 ObjectPtr stored_object(store::EntryPtr entry, store::Revision revision,
                         const schema::Resource& resource);
 
-// The objects of the last changes, so that all watches decode one change once.
+// The objects of the last changes, so that all watches decode one change once: so many, and so many
+// bytes of text.
 class ObjectCache {
  public:
   ObjectPtr get(const store::EntryPtr& entry, store::Revision revision,
@@ -62,9 +63,12 @@ class ObjectCache {
   };
 
   static constexpr size_t kSlots = 256;
+  static constexpr size_t kMostBytes = size_t{8} << 20;  // decoded they are a few times as large
 
   Mutex mutex_;
   std::array<Slot, kSlots> slots_ GUARDED_BY(mutex_);
+  size_t bytes_ GUARDED_BY(mutex_) = 0;
+  size_t next_freed_ GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace fairlead::apiserver

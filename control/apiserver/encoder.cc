@@ -1,9 +1,9 @@
 #include "control/apiserver/encoder.h"
 
 #include <fmt/core.h>
-#include <sys/mman.h>
 
 #include <functional>
+#include <utility>
 #include <vector>
 
 #include "control/apiserver/yaml_writer.h"
@@ -97,19 +97,20 @@ std::string error_protobuf(const ApiError& error) {
   return schema::seal_envelope("v1", "Status", schema::encode_protobuf(document->root, *type));
 }
 
-// Grown by doubling, a long list would be copied over and over; touched in small pages, its memory
-// would cost more than its text.
-void reserve_at_once(std::string& text, size_t size) {
-  constexpr size_t kHugePage = size_t{2} << 20;
-  text.reserve(size);
-  const auto begin = (reinterpret_cast<uintptr_t>(text.data()) + kHugePage - 1) & ~(kHugePage - 1);
-  const auto end = (reinterpret_cast<uintptr_t>(text.data()) + size) & ~(kHugePage - 1);
-  // Where there are none it is slower, nothing else.
-  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+// What a long list's text is made in: large enough to cost few system calls, small enough to stay
+// in the processor's cache and in the allocator's hands.
+constexpr size_t kPiece = size_t{256} << 10;
+
+size_t json_size(const ListAnswer& list) {
+  size_t size = kPiece / 1024;
+  for (const ObjectPtr& object : list.objects) size += object->json_size() + 1;
+  return size;
 }
 
+// Gives away `text` whenever it has grown to a piece; the rest is returned. Null: all is returned.
 std::string list_json(const schema::Resource& resource, const ListAnswer& list,
-                      const Rendering& rendering, const Value& metadata) {
+                      const Rendering& rendering, const Value& metadata,
+                      const std::function<bool(std::string)>& take) {
   const bool partial = rendering.form.shape != Shape::kObject;
   std::string text =
       fmt::format(R"({{"kind":"{}","apiVersion":"{}","metadata":)",
@@ -117,12 +118,12 @@ std::string list_json(const schema::Resource& resource, const ListAnswer& list,
                   partial ? meta_version(rendering.form) : resource.api_version());
   schema::append_json(metadata, &text);
   text += ",\"items\":[";
-  if (!partial) {
-    size_t size = text.size() + 4;
-    for (const ObjectPtr& object : list.objects) size += object->json_size() + 1;
-    reserve_at_once(text, size);
-  }
+  if (!partial) text.reserve(text.size() + (take ? 2 * kPiece : json_size(list)));
   for (const ObjectPtr& object : list.objects) {
+    if (take && text.size() >= kPiece) {
+      if (!take(std::exchange(text, {}))) return {};
+      text.reserve(2 * kPiece);
+    }
     if (&object != &list.objects.front()) text += ',';
     if (partial) {
       text += schema::partial_metadata_json(object->value(), meta_version(rendering.form));
@@ -161,10 +162,26 @@ std::string encode_list(const schema::Resource& resource, const ListAnswer& list
     const std::string meta = meta_version(rendering.form);
     return schema::table_json(resource, objects, metadata, table_request(rendering, meta)) + "\n";
   }
-  std::string text = list_json(resource, list, rendering, metadata);
+  std::string text = list_json(resource, list, rendering, metadata, nullptr);
   if (rendering.form.encoding != Encoding::kYaml) return text;
   auto document = schema::parse_json(text, {.bytes = text.size(), .depth = 300});
   return document ? to_yaml(document->root) : text;
+}
+
+bool comes_in_pieces(const ListAnswer& list, const Rendering& rendering) {
+  constexpr size_t kMost = size_t{64} << 20;  // the transport bounds what a stream may have waiting
+  if (rendering.form.encoding != Encoding::kJson || rendering.form.shape != Shape::kObject) {
+    return false;
+  }
+  const size_t size = json_size(list);
+  return size > 4 * kPiece && size < kMost;
+}
+
+void encode_list_in_pieces(const schema::Resource& resource, const ListAnswer& list,
+                           const Rendering& rendering,
+                           const std::function<bool(std::string piece)>& take) {
+  schema::Arena arena;
+  take(list_json(resource, list, rendering, list_metadata(list, arena), take));
 }
 
 std::string encode_error(const ApiError& error, Encoding encoding) {
@@ -230,9 +247,18 @@ std::shared_ptr<const std::string> EventCache::encode(WatchEvent::Type type,
   auto text = std::make_shared<const std::string>(
       encode_event(event_name(type), *object, rendering, first));
   Slot replaced{object, key, text};
+  std::vector<Slot> freed;  // destroyed without the lock
   {
     MutexLock lock(mutex_);
     std::swap(slots_[place], replaced);
+    bytes_ += text->size();
+    if (replaced.text) bytes_ -= replaced.text->size();
+    while (bytes_ > kMostBytes) {
+      Slot& slot = slots_[next_freed_++ % kSlots];
+      if (!slot.text) continue;
+      bytes_ -= slot.text->size();
+      freed.push_back(std::exchange(slot, Slot()));
+    }
   }
   return text;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -28,6 +29,12 @@ bool has_protobuf(const Object& object);
 std::string encode_object(const Object& object, const Rendering& rendering);
 std::string encode_list(const schema::Resource& resource, const ListAnswer& list,
                         const Rendering& rendering);
+// Long lists of whole objects in JSON: the first bytes leave while the others are made.
+bool comes_in_pieces(const ListAnswer& list, const Rendering& rendering);
+// `take` gets one piece after the other; false ends it. Precondition: comes_in_pieces().
+void encode_list_in_pieces(const schema::Resource& resource, const ListAnswer& list,
+                           const Rendering& rendering,
+                           const std::function<bool(std::string piece)>& take);
 // A Status in JSON, in the form's encoding (tables have no errors of their own: the object's).
 std::string encode_error(const ApiError& error, Encoding encoding);
 
@@ -40,7 +47,7 @@ std::string encode_error_event(const ApiError& error, Encoding encoding);
 ObjectPtr make_bookmark(const schema::Resource& resource, store::Revision revision,
                         bool initial_events_end);
 
-// Events encoded lately, for the other watchers of the same change.
+// Events encoded lately, for the other watchers of the same change: so many, and so many bytes.
 class EventCache {
  public:
   std::shared_ptr<const std::string> encode(WatchEvent::Type type, const ObjectPtr& object,
@@ -49,6 +56,7 @@ class EventCache {
 
  private:
   static constexpr size_t kSlots = 512;
+  static constexpr size_t kMostBytes = size_t{16} << 20;
   struct Slot {
     ObjectPtr object;  // kept, so that its address stays its own
     uint64_t form = 0;
@@ -57,6 +65,8 @@ class EventCache {
 
   Mutex mutex_;
   std::array<Slot, kSlots> slots_ GUARDED_BY(mutex_);
+  size_t bytes_ GUARDED_BY(mutex_) = 0;
+  size_t next_freed_ GUARDED_BY(mutex_) = 0;
 };
 
 std::string_view event_name(WatchEvent::Type type);
