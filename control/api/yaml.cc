@@ -20,8 +20,11 @@ namespace {
 
 constexpr std::string_view kOperation = "parse YAML";
 constexpr size_t kMaxInput = size_t{16} << 20;
-// Aliases can make a small text large: this is where following them ends.
+// Aliases can make a small text large: this is where following them ends. What a text says without
+// them is less than so many times as long in JSON.
 constexpr size_t kMaxOutput = size_t{32} << 20;
+constexpr size_t kMaxGrowth = 16;
+constexpr size_t kMaxGrown = size_t{64} << 10;  // of short texts
 constexpr size_t kMaxMerged = 100000;
 constexpr size_t kMaxDepth = 200;
 
@@ -63,7 +66,9 @@ std::string_view text_of(const yaml_char_t* text) {
 class Converter {
  public:
   Converter(std::string_view text, std::string_view source, DuplicateKeys duplicates)
-      : source_(source), duplicates_(duplicates) {
+      : source_(source),
+        duplicates_(duplicates),
+        max_output_(std::min(kMaxOutput, kMaxGrown + kMaxGrowth * text.size())) {
     ready_ = yaml_parser_initialize(&parser_) == 1;
     if (ready_) {
       yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()),
@@ -268,7 +273,7 @@ class Converter {
   }
 
   Status write(const Node& node, JsonWriter& json) {
-    if (json.text().size() > kMaxOutput) {
+    if (json.text().size() > max_output_) {
       return Status::error(StatusCode::kExhausted, kOperation, source_,
                            "aliases make the text too large");
     }
@@ -295,6 +300,7 @@ class Converter {
 
   std::string_view source_;
   DuplicateKeys duplicates_;
+  const size_t max_output_;
   yaml_parser_t parser_{};
   bool ready_ = false;
   int documents_ = 0;
