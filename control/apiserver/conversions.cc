@@ -50,6 +50,7 @@ void event_to_core(Value& object, Arena& arena) {
 }
 
 constexpr std::string_view kMetrics = "autoscaling.alpha.kubernetes.io/metrics";
+constexpr std::string_view kBehavior = "autoscaling.alpha.kubernetes.io/behavior";
 
 bool is_cpu_utilization(const Value& metric, std::string_view amount) {
   return metric.at("type").as_string() == "Resource" &&
@@ -57,8 +58,33 @@ bool is_cpu_utilization(const Value& metric, std::string_view amount) {
          metric.at("resource").at(amount).find("averageUtilization") != nullptr;
 }
 
-// v1 knows the use of the processor only; the other metrics travel in an annotation, as in
-// Kubernetes.
+void annotate(Value& object, Arena& arena, std::string_view key, const Value& value) {
+  object.ensure(arena, "metadata.annotations")
+      .set(arena, key, Value::string(arena.copy(schema::to_json(value))));
+}
+
+// Takes an annotation that annotate() has made of a field of a spec; null when there is none. One
+// that holds something else, for users can write it, stays an annotation.
+Value take_annotation(Value& object, Arena& arena, std::string_view key, std::string_view field) {
+  Value* metadata = object.find("metadata");
+  Value* annotations = metadata != nullptr ? metadata->find("annotations") : nullptr;
+  const Value* text = annotations != nullptr ? annotations->find(key) : nullptr;
+  if (text == nullptr) return {};
+  Result<Document> found = schema::parse_json(text->as_string());
+  const schema::Type* type = schema::find_type("autoscaling.v2.HorizontalPodAutoscalerSpec");
+  if (!found || type == nullptr) return {};
+  Value spec = Value::object();
+  spec.append(found->arena, field, found->root);
+  found->root = spec;
+  if (!schema::conform(*found, *type->shape, schema::Conform::kObject, nullptr)) return {};
+  const Value taken = found->root.get(field).clone(arena);
+  annotations->erase(key);
+  if (annotations->empty()) metadata->erase("annotations");
+  return taken;
+}
+
+// v1 knows the use of the processor only; the other metrics, and how to scale, travel in
+// annotations, as in Kubernetes.
 void autoscaler_to_v1(Value& object, Arena& arena) {
   if (Value* spec = object.find("spec")) {
     Value others = Value::array();
@@ -72,12 +98,11 @@ void autoscaler_to_v1(Value& object, Arena& arena) {
         others.push(arena, metric);
       }
     }
+    const Value behavior = spec->get("behavior");
     spec->erase("metrics");
     spec->erase("behavior");
-    if (!others.empty()) {
-      object.ensure(arena, "metadata.annotations")
-          .set(arena, kMetrics, Value::string(arena.copy(schema::to_json(others))));
-    }
+    if (!others.empty()) annotate(object, arena, kMetrics, others);
+    if (!behavior.empty()) annotate(object, arena, kBehavior, behavior);
   }
   if (Value* status = object.find("status")) {
     for (const Value& metric : status->get("currentMetrics").items()) {
@@ -109,17 +134,12 @@ void autoscaler_from_v1(Value& object, Arena& arena) {
       metrics.push(arena, cpu_metric(arena, *percent, "target"));
       spec->erase("targetCPUUtilizationPercentage");
     }
-    Value* metadata = object.find("metadata");
-    Value* annotations = metadata != nullptr ? metadata->find("annotations") : nullptr;
-    if (const Value* text = annotations != nullptr ? annotations->find(kMetrics) : nullptr) {
-      const Result<Document> others = schema::parse_json(text->as_string());
-      if (others && others->root.is_array()) {
-        for (const Value& metric : others->root.items()) metrics.push(arena, metric.clone(arena));
-        annotations->erase(kMetrics);
-        if (annotations->empty()) metadata->erase("annotations");
-      }
-    }
+    const Value others = take_annotation(object, arena, kMetrics, "metrics");
+    for (const Value& metric : others.items()) metrics.push(arena, metric);
+    const Value behavior = take_annotation(object, arena, kBehavior, "behavior");
+    // `spec` stays where it is: nothing above adds members to the object.
     if (!metrics.empty()) spec->set(arena, "metrics", metrics);
+    if (!behavior.empty()) spec->set(arena, "behavior", behavior);
   }
   if (Value* status = object.find("status")) {
     if (const Value* percent = status->find("currentCPUUtilizationPercentage")) {

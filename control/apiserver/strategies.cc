@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "control/schema/endpoint_subsets.h"
+
 namespace fairlead::apiserver {
 
 namespace {
@@ -120,6 +122,19 @@ void update_signing_request(Document& next, const Value& old) {
   next.root.set(next.arena, "spec", old.get("spec").clone(next.arena));
 }
 
+void repack_endpoints(Document& next) {
+  Value* subsets = next.root.find("subsets");
+  if (subsets != nullptr) *subsets = schema::repack_subsets(next.arena, *subsets);
+}
+
+void create_endpoints(Document& next, const auth::User&) {
+  repack_endpoints(next);
+}
+
+void update_endpoints(Document& next, const Value&) {
+  repack_endpoints(next);
+}
+
 // Does the type have node ports?
 bool wants_ports(const Value& spec) {
   const std::string_view type = spec.get("type").as_string();
@@ -202,7 +217,7 @@ constexpr Strategy kStrategies[] = {
     {"core.v1.PersistentVolume", kStatusSetsLabels, create_with_phase<kPending>},
     {"core.v1.Event", kCreateOnUpdate | kExpires},
     {"core.v1.Service", kCreateOnUpdate | kStatusSetsLabels, nullptr, update_service},
-    {"core.v1.Endpoints", kCreateOnUpdate},
+    {"core.v1.Endpoints", kCreateOnUpdate, create_endpoints, update_endpoints},
     {"core.v1.LimitRange", kCreateOnUpdate},
     {"core.v1.ReplicationController", kGeneration},
     {"apps.v1.DaemonSet", kGeneration},

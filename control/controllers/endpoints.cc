@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "control/controllers/objects.h"
+#include "control/schema/endpoint_subsets.h"
 
 namespace fairlead::controllers {
 
@@ -159,13 +160,14 @@ Plan plan_endpoints(const EndpointsInput& input) {
   Document body = input.existing ? copy_of(*input.existing)
                                  : new_object(row, space_of(service), name_of(service));
   Arena& arena = body.arena;
-  const Value wanted = subsets_value(arena, subsets);
+  const Value wanted = schema::repack_subsets(arena, subsets_value(arena, subsets));
   if (input.existing) {
     const Value& has = *input.existing;
     const bool marked =
         has.get("metadata").get("annotations").get(kOverCapacity).as_string() == "truncated";
     const bool same_subsets =
-        wanted.empty() ? has.get("subsets").empty() : has.get("subsets") == wanted;
+        has.get("subsets") == wanted ||
+        schema::repack_subsets(arena, has.get("subsets")) == wanted;  // in another order
     if (same_subsets && labels_of(has) == labels && marked == truncated) return plan;
   }
   Value& metadata = body.root.ensure(arena, "metadata");

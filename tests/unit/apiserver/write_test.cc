@@ -175,6 +175,18 @@ TEST_F(RegistryWrite, VersionsShareOneStorage) {
   EXPECT_EQ(field_text(last_->value().at("spec.metrics").items()[0],
                        "resource.target.averageUtilization"),
             "70");
+  // What v1 cannot say passes through it, whatever else users put where it travels.
+  ASSERT_EQ(patch("autoscaling/v2 horizontalpodautoscalers", "h",
+                  "{spec: {behavior: {scaleDown: {stabilizationWindowSeconds: 7}}}}"),
+            "h");
+  EXPECT_EQ(patch("autoscaling/v1 horizontalpodautoscalers", "h", "{spec: {maxReplicas: 4}}"), "h");
+  EXPECT_EQ(get("autoscaling/v2 horizontalpodautoscalers", "h", "spec.maxReplicas"), "4");
+  EXPECT_EQ(last("spec.behavior.scaleDown.stabilizationWindowSeconds"), "7");
+  EXPECT_EQ(last("metadata.annotations"), "null");
+  EXPECT_EQ(patch("autoscaling/v1 horizontalpodautoscalers", "h",
+                  "{metadata: {annotations: {autoscaling.alpha.kubernetes.io/behavior: '[7]'}}}"),
+            "h");
+  EXPECT_EQ(get("autoscaling/v2 horizontalpodautoscalers", "h", "spec.behavior"), "null");
   ASSERT_EQ(create("events.k8s.io/v1 events",
                    "{metadata: {name: e}, eventTime: '2023-11-14T22:13:20.000000Z', note: hello, "
                    "reason: r, action: a, type: Normal, reportingController: c, reportingInstance: "
@@ -182,6 +194,25 @@ TEST_F(RegistryWrite, VersionsShareOneStorage) {
             "e");
   EXPECT_EQ(get("events", "e", "message"), "hello");
   EXPECT_EQ(get("events", "e", "involvedObject.name"), "p");
+}
+
+TEST_F(RegistryWrite, SubsetsThatSayTheSameAreTheSame) {
+  ASSERT_EQ(create("endpoints",
+                   "{metadata: {name: e}, subsets: ["
+                   "{addresses: [{ip: 10.0.0.2}, {ip: 10.0.0.1}], ports: [{name: b, port: 2}]}, "
+                   "{addresses: [{ip: 10.0.0.1}], notReadyAddresses: [{ip: 10.0.0.2}], "
+                   "ports: [{name: b, port: 2}, {name: a, port: 1}]}]}"),
+            "e");
+  const std::string subsets = last("subsets");
+  EXPECT_EQ(subsets, R"([{"addresses":[{"ip":"10.0.0.1"}],"notReadyAddresses":[{"ip":"10.0.0.2"}],)"
+                     R"("ports":[{"name":"a","port":1,"protocol":"TCP"},)"
+                     R"({"name":"b","port":2,"protocol":"TCP"}]}])");
+  const std::string revision = last("metadata.resourceVersion");
+  EXPECT_EQ(patch("endpoints", "e",
+                  "{subsets: [{notReadyAddresses: [{ip: 10.0.0.2}], addresses: [{ip: 10.0.0.1}], "
+                  "ports: [{name: b, port: 2}, {name: a, port: 1}]}]}"),
+            "e");
+  EXPECT_EQ(last("metadata.resourceVersion"), revision) << "nothing changed";
 }
 
 TEST_F(RegistryWrite, JobsGetTheirSelector) {

@@ -1,6 +1,8 @@
 // Endpoints and mirrored slices: objects in, writes out.
 #include "control/controllers/endpoints.h"
 
+#include <algorithm>
+
 #include "control/controllers/slice_mirroring.h"
 #include "support.h"
 
@@ -80,6 +82,12 @@ TEST(Endpoints, Subsets) {
        two_ports + ", publishNotReadyAddresses: true",
        {endpoint_pod("a", "10.1.0.1", "False", ", deletionTimestamp: '2024-01-01T00:00:00Z'")},
        "8080+443: 10.1.0.1"},
+      {"ports that two sets share",
+       "clusterIP: 10.0.0.1, selector: {a: b}, ports: [{name: x, port: 80, targetPort: web}, "
+       "{name: y, port: 443}]",
+       {endpoint_pod("a", "10.1.0.1", "True", "", with_port(90)),
+        endpoint_pod("b", "10.1.0.2", "True", "", with_port(91))},
+       "90: 10.1.0.1; 91: 10.1.0.2; 443: 10.1.0.1 10.1.0.2"},
       {"headless without ports",
        "clusterIP: None, selector: {a: b}",
        {endpoint_pod("a", "10.1.0.1")},
@@ -96,6 +104,20 @@ TEST(Endpoints, Subsets) {
     const Plan plan = plan_endpoints(input);
     ASSERT_EQ(plan.writes.size(), 1u) << row.what;
     EXPECT_EQ(subsets_text(plan.writes[0].body.root), row.expected) << row.what;
+    // In whichever order somebody else has written it.
+    Document other = copy_of(plan.writes[0].body.root);
+    if (Value* subsets = other.root.find("subsets")) {
+      const auto turn = [](Value* list) {
+        if (list != nullptr) std::reverse(list->items().begin(), list->items().end());
+      };
+      turn(subsets);
+      for (Value& subset : subsets->items()) {
+        turn(subset.find("addresses"));
+        turn(subset.find("ports"));
+      }
+    }
+    input.existing = share(std::move(other));
+    EXPECT_TRUE(plan_endpoints(input).writes.empty()) << row.what;
     // What was written is what is wanted.
     input.existing = share(copy_of(plan.writes[0].body.root));
     EXPECT_TRUE(plan_endpoints(input).writes.empty()) << row.what;
