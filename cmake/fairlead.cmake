@@ -12,7 +12,7 @@ add_custom_target(unit_tests)
 
 # For what runs about once for each time that it is compiled.
 function(fairlead_compiles_fast name)
-  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O1>)
+  target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O0>)
 endfunction()
 
 # fairlead_test(name SOURCES ... LIBRARIES ... [LABELS ...])
