@@ -97,12 +97,13 @@ std::string error_protobuf(const ApiError& error) {
   return schema::seal_envelope("v1", "Status", schema::encode_protobuf(document->root, *type));
 }
 
-// What a long list's text is made in: large enough to cost few system calls, small enough to stay
-// in the processor's cache and in the allocator's hands.
-constexpr size_t kPiece = size_t{256} << 10;
+// What a long list's text is made in: large enough to cost few system calls, small enough for the
+// allocator to have it at hand, where larger ones would be mapped and touched anew each time.
+constexpr size_t kPiece = size_t{96} << 10;
+constexpr size_t kPieceRoom = kPiece + (size_t{8} << 10);  // the last object of a piece
 
 size_t json_size(const ListAnswer& list) {
-  size_t size = kPiece / 1024;
+  size_t size = 256;  // of the list itself
   for (const ObjectPtr& object : list.objects) size += object->json_size() + 1;
   return size;
 }
@@ -118,11 +119,11 @@ std::string list_json(const schema::Resource& resource, const ListAnswer& list,
                   partial ? meta_version(rendering.form) : resource.api_version());
   schema::append_json(metadata, &text);
   text += ",\"items\":[";
-  if (!partial) text.reserve(text.size() + (take ? 2 * kPiece : json_size(list)));
+  if (!partial) text.reserve(text.size() + (take ? kPieceRoom : json_size(list)));
   for (const ObjectPtr& object : list.objects) {
     if (take && text.size() >= kPiece) {
       if (!take(std::exchange(text, {}))) return {};
-      text.reserve(2 * kPiece);
+      text.reserve(kPieceRoom);
     }
     if (&object != &list.objects.front()) text += ',';
     if (partial) {
@@ -169,12 +170,13 @@ std::string encode_list(const schema::Resource& resource, const ListAnswer& list
 }
 
 bool comes_in_pieces(const ListAnswer& list, const Rendering& rendering) {
+  constexpr size_t kLeast = size_t{1} << 20;
   constexpr size_t kMost = size_t{64} << 20;  // the transport bounds what a stream may have waiting
   if (rendering.form.encoding != Encoding::kJson || rendering.form.shape != Shape::kObject) {
     return false;
   }
   const size_t size = json_size(list);
-  return size > 4 * kPiece && size < kMost;
+  return size > kLeast && size < kMost;
 }
 
 void encode_list_in_pieces(const schema::Resource& resource, const ListAnswer& list,

@@ -53,6 +53,16 @@ Status SystemObjects::ensure() {
                                       R"("metadata":{{"name":"{}"}}}})",
                                       name)));
   }
+  // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/: where
+  // kube-controller-manager, kube-scheduler and extension servers look.
+  if (!options_.client_ca.empty()) {
+    RETURN_IF_ERROR(
+        apply("", "v1", "configmaps", "kube-system", "extension-apiserver-authentication",
+              fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":)"
+                          R"("extension-apiserver-authentication"}},"data":)"
+                          R"({{"client-ca-file":{}}}}})",
+                          quoted(options_.client_ca))));
+  }
   if (!options_.ranges.addresses.empty()) {
     const std::string address = options_.ranges.addresses[0].address(0);
     RETURN_IF_ERROR(apply(

@@ -23,6 +23,7 @@ struct SystemOptions {
   std::string address;  // under which clients reach this server; empty: no endpoint
   uint16_t port = 6443;
   ServiceRanges ranges;
+  std::string client_ca;  // PEM: by which other components know the clients that this server knows
 };
 
 class SystemObjects {

@@ -253,6 +253,7 @@ Status Program::make_system_objects() {
   if (!loopback) options.address = advertised_;
   options.port = options_.secure_port;
   options.ranges = ranges_;
+  options.client_ca = tls_.client_ca_pem;
   objects_ = std::make_unique<apiserver::SystemObjects>(*registry_, *store_, options);
   return objects_->ensure();
 }

@@ -130,6 +130,23 @@ TEST_F(Abuse, AStatusSaysWhichFieldsAreWrong) {
             "FieldValueInvalid spec.ports[1].targetPort\n");
 }
 
+// A subresource that nobody answers is not the object that it belongs to.
+TEST_F(Abuse, WhatTakesAKubeletIsRefused) {
+  const std::string pods = "/api/v1/namespaces/default/pods";
+  ASSERT_EQ(ask("POST", pods,
+                R"({"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i"}]}})"),
+            "201");
+  for (const std::string_view what : {"attach", "exec", "log", "portforward", "proxy"}) {
+    for (const std::string_view method : {"GET", "POST", "PUT", "DELETE"}) {
+      EXPECT_EQ(ask(method, fmt::format("{}/p/{}", pods, what), ""), "405 MethodNotAllowed")
+          << method << " " << what;
+    }
+  }
+  EXPECT_EQ(ask("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", "{}"),
+            "405 MethodNotAllowed");
+  EXPECT_EQ(ask("GET", pods + "/p", ""), "200");
+}
+
 TEST_F(Abuse, HalfRequestsHoldNobodyUp) {
   std::vector<std::unique_ptr<HttpClient>> halves;
   for (int i = 0; i < 100; ++i) {

@@ -277,6 +277,13 @@ TEST_F(Clients, ReviewsAndTokensAreAnswered) {
   }
 }
 
+// Where their own ports learn whom to let in.
+TEST_F(Clients, TheClientAuthorityIsPublished) {
+  const Document found =
+      get("/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication");
+  EXPECT_TRUE(found.root.at("data.client-ca-file").as_string().starts_with("-----BEGIN CERT"));
+}
+
 TEST_F(Clients, WhateverCanBeDeletedAndFollowedIsFollowed) {
   std::vector<std::string> versions = {"v1"};
   const Document groups = get("/apis");

@@ -83,8 +83,8 @@ TEST(Endpoints, Subsets) {
        {endpoint_pod("a", "10.1.0.1", "False", ", deletionTimestamp: '2024-01-01T00:00:00Z'")},
        "8080+443: 10.1.0.1"},
       {"ports that two sets share",
-       "clusterIP: 10.0.0.1, selector: {a: b}, ports: [{name: x, port: 80, targetPort: web}, "
-       "{name: y, port: 443}]",
+       "clusterIP: 10.0.0.1, selector: {a: b}, ports: [{name: some, port: 80, targetPort: web}, "
+       "{name: tls, port: 443}]",
        {endpoint_pod("a", "10.1.0.1", "True", "", with_port(90)),
         endpoint_pod("b", "10.1.0.2", "True", "", with_port(91))},
        "90: 10.1.0.1; 91: 10.1.0.2; 443: 10.1.0.1 10.1.0.2"},
