@@ -50,8 +50,8 @@ ApiCreates measure_api_creates(uint16_t port, const std::string& prefix, int cli
 
 // Pods p-0 and so on in the namespace `listed`, from 32 connections.
 void fill_pods(uint16_t port, size_t count);
-// Milliseconds for a list of them all. An answer with a length begins when the server has made all
-// of it.
+// Milliseconds for a list of them all. Long answers come in pieces, made while the first are on
+// their way: their beginning tells little of their end.
 struct ApiList {
   double begins_ms = 0;
   double ends_ms = 0;
