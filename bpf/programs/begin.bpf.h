@@ -118,7 +118,9 @@ static __noinline bool take_slot(const struct fl_config* settings, const struct 
 }
 
 // The search for a source port: first in this CPU's block, where no other CPU searches at the same
-// time, then anywhere in the masquerading ports.
+// time, then anywhere in the masquerading ports. In its block it goes on where the last one ended,
+// for two reasons: an endpoint sees a port again as late as can be, when it has forgotten the last
+// connection from it; and slots that are taken one after the other are neighbours in a large map.
 #define FL_BLOCK_TRIES 32
 #define FL_RANGE_TRIES 16
 struct fl_port_search {
@@ -208,12 +210,14 @@ static __noinline bool claim_slot(void* ctx, const struct fl_packet* packet,
   // SCTP's checksum is costly to mend: its port stays if it can. No socket of this node has it.
   const bool prefer = !masquerade || packet->protocol == IPPROTO_SCTP;
   if (prefer && take_slot(settings, packet, key, flow)) return true;
-  struct fl_port_search search = {.ctx = ctx,
-                                  .packet = packet,
-                                  .beginning = beginning,
-                                  .start = bpf_get_prandom_u32(),
-                                  .masquerade = masquerade};
-  bpf_loop(FL_BLOCK_TRIES + FL_RANGE_TRIES, try_port, &search, 0);
+  struct fl_port_search search = {
+      .ctx = ctx,
+      .packet = packet,
+      .beginning = beginning,
+      .start = beginning->next_port ? beginning->next_port : bpf_get_prandom_u32(),
+      .masquerade = masquerade};
+  const __u32 turns = bpf_loop(FL_BLOCK_TRIES + FL_RANGE_TRIES, try_port, &search, 0);
+  beginning->next_port = search.start + (turns < FL_BLOCK_TRIES ? turns : FL_BLOCK_TRIES);
   if (!search.found) {
     count(FL_DROP_ports_exhausted);
     return false;

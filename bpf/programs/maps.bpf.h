@@ -45,6 +45,7 @@ struct fl_beginning {
   struct fl_flow flow;
   struct fl_addr outer_source;  // of the tunnel that the packet came by: see dsr_receive.bpf.h
   struct fl_addr outer_destination;
+  __u32 next_port;  // where this CPU's next search for a port begins: see begin.bpf.h
 };
 FL_HASH(fl_scratch, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_beginning, 1, preallocated);
 
