@@ -183,8 +183,12 @@ struct fl_config {
   fl_u8 refuse_new_flows; /* `fl_flows` is nearly full */
   fl_u8 dsr;
   fl_u8 handover; /* enum fl_handover */
-  fl_u8 zero[7];
+  fl_u8 zero;
+  fl_u16
+      node_port_first; /* every node port lies between these, host order; 0 and 0: there is none */
+  fl_u16 node_port_last;
+  fl_u16 zero_more;
 };
-FL_LAYOUT(fl_config, 88, handover, 80);
+FL_LAYOUT(fl_config, 88, zero_more, 86);
 
 #include "bpf/flow_layout.h"

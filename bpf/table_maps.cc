@@ -1,5 +1,6 @@
 #include "bpf/table_maps.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 
 #include <array>
@@ -76,6 +77,9 @@ class KernelTableMaps final : public TableMaps {
   Status wait_for_readers() override { return grace_period_.wait(); }
 
  private:
+  // Before the programs can meet it. It may be there already, put by a build that did not tell.
+  void tell_node_port(const fl_frontend_key& key);
+
   MapHandle frontends_;
   MapHandle prefixes_;
   uint32_t frontend_capacity_ = 0;
@@ -86,6 +90,13 @@ class KernelTableMaps final : public TableMaps {
   ArrayMapping config_;
   GracePeriod grace_period_;
 };
+
+// Stands under its family's unspecified address.
+bool is_node_port(const fl_frontend_key& key) {
+  const fl_be32* const word = key.address.word;
+  return key.port != 0 && word[0] == 0 && word[1] == 0 && word[3] == 0 &&
+         (word[2] == 0 || word[2] == htonl(0xffff));
+}
 
 // Fails unless keys and values of `map` have these sizes: the casts below rely on it.
 Result<MapShape> check_shape(const MapHandle& map, size_t key_size, size_t value_size) {
@@ -120,12 +131,21 @@ Status KernelTableMaps::open(const Object& object) {
   return grace_period_.open();
 }
 
+void KernelTableMaps::tell_node_port(const fl_frontend_key& key) {
+  if (!is_node_port(key)) return;
+  const uint16_t port = ntohs(key.port);
+  volatile fl_config& held = config();
+  if (held.node_port_last == 0 || port < held.node_port_first) held.node_port_first = port;
+  if (port > held.node_port_last) held.node_port_last = port;
+}
+
 Status KernelTableMaps::put_frontends(std::span<const FrontendRecord> records) {
   std::vector<fl_frontend_key> keys;
   std::vector<fl_frontend> values;
   keys.reserve(records.size());
   values.reserve(records.size());
   for (const FrontendRecord& record : records) {
+    tell_node_port(record.key);
     keys.push_back(record.key);
     values.push_back(record.value);
   }
@@ -141,6 +161,7 @@ Result<std::vector<FrontendRecord>> KernelTableMaps::read_frontends() {
   for (FrontendRecord& record : records) {
     std::memcpy(&record.key, key, sizeof record.key);
     std::memcpy(&record.value, value, sizeof record.value);
+    tell_node_port(record.key);
     key += sizeof record.key;
     value += sizeof record.value;
   }

@@ -162,10 +162,13 @@ static __noinline bool used_by_socket(void* ctx, const struct fl_packet* packet,
   return true;
 }
 
-static __noinline bool is_node_port(const struct fl_packet* packet, __be16 port) {
+static __noinline bool is_node_port(const struct fl_packet* packet, __u16 port) {
+  const struct fl_config* settings = configuration();
+  if (!settings || port < settings->node_port_first || port > settings->node_port_last)
+    return false;
   const struct fl_frontend_key key = {
       .address = {.word = {0, 0, packet->family == 4 ? bpf_htonl(0xffff) : 0, 0}},
-      .port = port,
+      .port = bpf_htons(port),
       .protocol = packet->protocol};
   return bpf_map_lookup_elem(&fl_frontends, &key) != 0;
 }
@@ -187,7 +190,7 @@ static long try_port(__u32 turn, struct fl_port_search* search) {
   struct fl_flow* flow = &search->beginning->flow;
   flow->source_port = bpf_htons(port);
   flow->slot = (flow->slot & 0xffff0000) | (port & 0xffff);
-  if (search->masquerade && is_node_port(search->packet, flow->source_port)) return 0;
+  if (search->masquerade && is_node_port(search->packet, port)) return 0;
   if (!take_slot(settings, search->packet, key, flow)) return 0;
   if (search->masquerade && used_by_socket(search->ctx, search->packet, flow)) {
     release_slot(key, flow);

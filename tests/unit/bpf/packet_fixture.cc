@@ -95,6 +95,13 @@ void PacketTest::also(Served& served, const VirtualService& service) {
   }
   served.frontend = frontend.id;
   served.key = {wire(at.address), wire(at.port), service.protocol, 0};
+  if (service.kind == FL_KIND_NODE_PORT) {
+    configure([&](fl_config& config) {
+      const bool none = config.node_port_last == 0;
+      config.node_port_first = none ? at.port : std::min(config.node_port_first, at.port);
+      config.node_port_last = std::max(config.node_port_last, at.port);
+    });
+  }
   datapath().put(Map::kFrontends, served.key, frontend);
   if (service.kind == FL_KIND_CLUSTER_IP) claim_address(at.address.to_string());
 }

@@ -122,6 +122,34 @@ TEST_F(TableMapsTest, FrontendsAreReadAsTheyWereWritten) {
   EXPECT_EQ(ids(), left);
 }
 
+TEST_F(TableMapsTest, ProgramsAreToldBetweenWhichPortsNodePortsAre) {
+  const auto expect_told = [this](int first, int last) {
+    const auto config = element<fl_config>(Map::kConfig, 0);
+    EXPECT_EQ(config.node_port_first, first);
+    EXPECT_EQ(config.node_port_last, last);
+  };
+  const auto node_port = [](uint16_t port, bool v6) {
+    FrontendRecord record{};
+    record.key.address.word[2] = v6 ? 0 : htonl(0xffff);
+    record.key.port = htons(port);
+    record.key.protocol = IPPROTO_TCP;
+    record.value.id = port;
+    return record;
+  };
+  ASSERT_TRUE(maps_->put_frontends(std::vector{frontend(1), frontend(2)}));
+  expect_told(0, 0);
+  const std::vector several = {node_port(30500, true), node_port(30400, false)};
+  ASSERT_TRUE(maps_->put_frontends(several));
+  expect_told(30400, 30500);
+  ASSERT_TRUE(maps_->put_frontends(std::vector{node_port(30450, false)}));
+  expect_told(30400, 30500);
+
+  // Adopted from a build that did not tell.
+  maps_->config().node_port_first = maps_->config().node_port_last = 0;
+  ASSERT_TRUE(maps_->read_frontends());
+  expect_told(30400, 30500);
+}
+
 TEST_F(TableMapsTest, ReadsMoreThanOneBatch) {
   Sizes sizes = testing::small_sizes();
   sizes.frontends = 50000;
