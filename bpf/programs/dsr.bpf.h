@@ -195,7 +195,7 @@ FL_INLINE bool encapsulate_xdp(struct xdp_md* xdp, const struct fl_packet* packe
     __builtin_memcpy(ip, &outer, FL_IPV6_HEADER);
     ((__u8*)(ip + 11))[3] = packet->hop_limit - 1;
   }
-  __builtin_memcpy(ethernet, route->stations, sizeof(route->stations));
+  write_stations(ethernet, route->stations);
   ethernet->h_proto = bpf_htons(v4 ? ETH_P_IP : ETH_P_IPV6);
   return true;
 }

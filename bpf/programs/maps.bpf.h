@@ -60,7 +60,7 @@ struct fl_route {
   __u32 mtu;
   __u32 found;  // when
   __u32 result;
-  __u8 stations[12];  // destination and source of the Ethernet header
+  __u32 stations[3];  // destination and source of the Ethernet header
 };
 #define FL_ROUTES 2048
 FL_HASH(fl_routes, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_route, FL_ROUTES, preallocated);
@@ -88,7 +88,7 @@ struct fl_path {
 
 // See way.bpf.h. Zeros are no way: no packet arrives at device 0.
 struct fl_way {
-  struct fl_addr source;  // of the packet, as it arrives
+  struct fl_addr source;  // of the packet, as it arrives; the two addresses adjacent
   struct fl_addr destination;
   __u32 ports;
   __u32 arrival;
@@ -102,8 +102,8 @@ struct fl_way {
   __u32 mtu;
   union {
     struct bpf_redir_neigh next;  // tc
-    __u8 stations[12];            // XDP
+    __u32 stations[3];            // XDP
   };
 };
-#define FL_WAYS 4096
-FL_HASH(fl_ways, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_way, FL_WAYS, preallocated);
+#define FL_WAY_BITS 12
+FL_HASH(fl_ways, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, struct fl_way, 1 << FL_WAY_BITS, preallocated);

@@ -57,6 +57,9 @@ struct fl_packet {
   __u8 zero[2];
 };
 
+// Which way.bpf.h compares and hashes as one.
+_Static_assert(__builtin_offsetof(struct fl_packet, destination) == sizeof(struct fl_addr), "");
+
 // Both, as they stand in the header.
 FL_INLINE __u32 ports_of(const struct fl_packet* packet) {
   return packet->source_port | (__u32)packet->destination_port << 16;

@@ -25,7 +25,7 @@ static __noinline int look_up_route(void* ctx, const struct fl_packet* packet, _
   route->next.nh_family = fib.family;
   __builtin_memcpy(route->next.ipv6_nh, fib.ipv6_dst, sizeof(fib.ipv6_dst));
   __builtin_memcpy(route->stations, fib.dmac, 6);
-  __builtin_memcpy(route->stations + 6, fib.smac, 6);
+  __builtin_memcpy((__u8*)route->stations + 6, fib.smac, 6);
   route->mtu = fib.mtu_result ? fib.mtu_result : 0xffff;  // the loopback device's does not fit
   const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &fib.ifindex);
   route->device_flags = device ? device->flags : 0;
