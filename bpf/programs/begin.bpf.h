@@ -52,34 +52,13 @@ static __noinline struct fl_route* route_towards(void* ctx, const struct fl_pack
                                                  const struct fl_addr* destination) {
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
-  return find_route(ctx, settings, packet, packet->length + more, source, destination);
+  return find_route(ctx, settings, packet, packet->length + more, source, destination, false);
 }
 
 // May XDP send by it? Not without a neighbour, not where the packet would not fit, and only by
 // devices that take packets from XDP.
 FL_INLINE bool leaves_by_xdp(const struct fl_route* route) {
   return route && route->result == BPF_FIB_LKUP_RET_SUCCESS && route->device_flags & FL_DEVICE_XDP;
-}
-
-// The device that it leads to; 0 when there is no route. Without a neighbour yet it is known all
-// the same.
-FL_INLINE __u32 device_of(const struct fl_route* route) {
-  return route && (route->result == BPF_FIB_LKUP_RET_SUCCESS ||
-                   route->result == BPF_FIB_LKUP_RET_NO_NEIGH)
-             ? route->device
-             : 0;
-}
-
-// The address to masquerade with: that of the device towards the endpoint, else the node's.
-FL_INLINE bool masquerade_source(const struct fl_config* settings, __u8 family, __u32 towards,
-                                 struct fl_addr* source) {
-  const struct fl_device* device = bpf_map_lookup_elem(&fl_devices, &towards);
-  if (device) {
-    *source = family == 4 ? device->source_v4 : device->source_v6;
-    if (!is_zero(source)) return true;
-  }
-  *source = family == 4 ? settings->source_v4 : settings->source_v6;
-  return !is_zero(source);
 }
 
 // ---- Ports ----
@@ -317,15 +296,16 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   const bool masquerade =
       (selection.masquerade || same_address(&flow->endpoint, &packet->source)) &&
       !is_node_address(&flow->endpoint);
-  // The address that masquerades is that of the route: nobody's asks for it.
-  if (masquerade) flow->source = (struct fl_addr){};
   const struct fl_route* route = 0;
-  if (masquerade || place == FL_AT_XDP) {
+  if (masquerade) {
+    route = masquerading_route(ctx, packet, &flow->endpoint);
+  } else if (place == FL_AT_XDP) {
     route = route_towards(ctx, packet, 0, &flow->source, &flow->endpoint);
   }
   if (place == FL_AT_XDP && !leaves_by_xdp(route)) return FL_VERDICT_PASS;
-  if (masquerade && !masquerade_source(settings, packet->family, device_of(route), &flow->source)) {
-    return drop(FL_DROP_no_source_address);
+  if (masquerade) {
+    if (!route || is_zero(&route->source)) return drop(FL_DROP_no_source_address);
+    flow->source = route->source;
   }
   if (!claim_slot(ctx, packet, beginning, masquerade)) return FL_VERDICT_DROP;
   return enter_flow(key, flow, path);

@@ -163,7 +163,7 @@ static __noinline int tunnel_skb(struct __sk_buff* skb, const struct fl_packet* 
   const __u32 header = network_header(packet);
   if (packet->first_fragment) remember_fragment(packet);
   struct fl_route* route = find_route(skb, settings, packet, wire_length(skb, packet) + header,
-                                      &path->source, &path->destination);
+                                      &path->source, &path->destination, false);
   const int passage = route ? judge_route(route, path) : FL_PASSAGE_CLOSED;
   if (route && passage == FL_PASSAGE_TOO_NARROW) return FL_ACT_TOO_BIG + route->mtu - header;
   if (!route || passage != FL_PASSAGE_AWAY) return drop_skb(FL_DROP_no_route);

@@ -60,6 +60,7 @@ struct fl_route {
   __u32 mtu;
   __u32 found;  // when
   __u32 result;
+  __u32 masquerades;  // the source is the address to masquerade with on this route
   __u32 stations[3];  // destination and source of the Ethernet header
 };
 #define FL_ROUTES 2048

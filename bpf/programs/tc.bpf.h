@@ -63,8 +63,9 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   }
   const struct fl_config* settings = configuration();
   if (!settings) return FL_ACT_PASS;
-  struct fl_route* route = find_route(skb, settings, packet, wire_length(skb, packet),
-                                      &path->source, &path->destination);
+  struct fl_route* route =
+      find_route(skb, settings, packet, wire_length(skb, packet), &path->source, &path->destination,
+                 is_masqueraded(packet, path, how & FL_SEND_RETURNED));
   const int passage = route ? judge_route(route, path) : FL_PASSAGE_CLOSED;
   if (!route || passage == FL_PASSAGE_CLOSED) return drop_skb(FL_DROP_no_route);
   if (passage == FL_PASSAGE_TOO_NARROW) {
