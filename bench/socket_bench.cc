@@ -1,5 +1,7 @@
-// What the socket programs add to connect(): the same call from a thread whose sockets are in the
-// programs' cgroup and from one whose sockets are not, in turn.
+// What the socket programs add to connect(): the same call by sockets that were made in the
+// programs' cgroup and by others, in turn. What a connection costs changes with what the listener's
+// thread does meanwhile, from one moment to the next and several times over: only neighbours can be
+// compared.
 //
 //   socket/<what>/<services>   counters: net_ns (median over bare), bare_ns, with_ns
 //
@@ -108,13 +110,21 @@ class Listener {
   std::thread thread_;
 };
 
-// Nanoseconds of one connect().
-int64_t connect_once(int type, const sockaddr_in& address) {
-  const Fd socket(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
-  const linger reset{1, 0};
-  if (type == SOCK_STREAM) {
-    ::setsockopt(socket.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+std::vector<Fd> make_sockets(int type) {
+  std::vector<Fd> sockets;
+  for (int i = 0; i < kAtOnce; ++i) {
+    sockets.emplace_back(::socket(AF_INET, type | SOCK_CLOEXEC, 0));
+    if (!sockets.back().valid()) give_up("cannot make sockets");
+    const linger reset{1, 0};
+    if (type == SOCK_STREAM) {
+      ::setsockopt(sockets.back().get(), SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+    }
   }
+  return sockets;
+}
+
+// Nanoseconds of one connect(). The socket is closed afterwards.
+int64_t connect_once(Fd socket, const sockaddr_in& address) {
   const auto begin = std::chrono::steady_clock::now();
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     give_up("connect() failed");
@@ -196,9 +206,10 @@ void measure(benchmark::State& state, World& world, const Row& row, uint32_t ser
   uint32_t next = 0;
   for (auto unused : state) {
     (void)unused;
-    check(world.sandbox->leave());
-    for (int i = 0; i < kAtOnce; ++i) bare.push_back(connect_once(row.type, direct));
     check(world.sandbox->enter());
+    std::vector<Fd> inside = make_sockets(row.type);
+    check(world.sandbox->leave());
+    std::vector<Fd> outside = make_sockets(row.type);
     double sum = 0;
     for (int i = 0; i < kAtOnce; ++i) {
       sockaddr_in address = direct;
@@ -207,12 +218,14 @@ void measure(benchmark::State& state, World& world, const Row& row, uint32_t ser
         address.sin_port = htons(80);
         next = (next + 7919) % services;
       }
-      with.push_back(connect_once(row.type, address));
+      const bool first = i % 2 == 0;
+      if (!first) bare.push_back(connect_once(std::move(outside[i]), direct));
+      with.push_back(connect_once(std::move(inside[i]), address));
+      if (first) bare.push_back(connect_once(std::move(outside[i]), direct));
       sum += static_cast<double>(with.back());
     }
     state.SetIterationTime(sum / kAtOnce / 1e9);
   }
-  check(world.sandbox->leave());
   const double without = median(bare);
   const double whole = median(with);
   state.counters["bare_ns"] = without;
