@@ -155,17 +155,26 @@ static __noinline int unserved(const struct fl_packet* packet) {
   }
 }
 
-// A client connects straight to an endpoint, from a port with which a flow to it has ended: what
-// the endpoint now says is not for that flow.
-static __noinline int forget_ended_flow(const struct fl_packet* packet) {
-  if ((packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) != FL_TCP_SYN) return 0;
+// Somebody speaks straight to an endpoint, from a port with which a flow to it has ended: what the
+// endpoint now says is not for that flow. Of datagrams only those of the node itself are looked at:
+// connection tracking, where another mode's rules stand as well, gives them masquerading ports.
+static __noinline int forget_ended_flow(const struct fl_packet* packet, __u32 place) {
+  const bool opens = (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) == FL_TCP_SYN;
+  const bool asks = packet->protocol == IPPROTO_UDP && place == FL_AT_EGRESS;
+  if (!opens && !asks) return 0;
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
+  const __u32 port = bpf_ntohs(packet->source_port);
+  if (asks && (port < settings->snat_first || port > settings->snat_last)) return 0;
   struct fl_return* slot = find_return(settings, &packet->destination, packet->destination_port,
                                        &packet->source, packet->source_port, packet->protocol);
   if (!slot) return 0;
   const __u32 claim = *(volatile __u32*)&slot->claim;
-  if (claim != 0 && is_closed(slot->flags)) __sync_val_compare_and_swap(&slot->claim, claim, 0);
+  // One question and its answer: a client that speaks again begins anew.
+  const bool ended =
+      asks ? (slot->flags & (FL_FLOW_ESTABLISHED | FL_FLOW_ANSWERED)) == FL_FLOW_ANSWERED
+           : is_closed(slot->flags);
+  if (claim != 0 && ended) __sync_val_compare_and_swap(&slot->claim, claim, 0);
   return 0;
 }
 
@@ -192,6 +201,6 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
   }
   if (frontend) return forward(ctx, settings, packet, frontend, place, path);
   if (place == FL_AT_XDP) return FL_VERDICT_PASS;
-  forget_ended_flow(packet);
+  forget_ended_flow(packet, place);
   return unserved(packet);
 }

@@ -114,6 +114,42 @@ TEST_F(Handover, ComingDatagramsBegin) {
   expect_forward(udp(kClient, kService), udp(kClient, kEndpoint).ttl(63));
 }
 
+// Connection tracking knows nothing of our flows: the port that it gives to a question of the node
+// may be one of theirs.
+TEST_F(Handover, ComingTheNodeIsAnsweredOnAPortWhoseFlowIsOver) {
+  constexpr std::string_view outside = "198.51.100.7:1";
+  serve_one(17);
+  become(FL_HANDOVER_COMING);
+  const uint16_t port =
+      expect_masquerade(udp(outside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
+  const std::string node = "192.168.7.1:" + std::to_string(port);
+  const auto node_asks = [&] {
+    via(Program::kEgress, {.made_here = true});
+    expect_pass(udp(node, kEndpoint));
+    via(Program::kIngress);
+  };
+  node_asks();  // the flow's own question has no answer yet
+  expect_forward(udp(kEndpoint, node), udp(kService, outside).ttl(63));
+  node_asks();
+  expect_pass(udp(kEndpoint, node));
+  expect_masquerade(udp(outside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
+}
+
+TEST_F(Handover, ComingAConversationKeepsItsPort) {
+  constexpr std::string_view outside = "198.51.100.7:1";
+  serve_one(17);
+  become(FL_HANDOVER_COMING);
+  const uint16_t port =
+      expect_masquerade(udp(outside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
+  const std::string node = "192.168.7.1:" + std::to_string(port);
+  after(udp(kEndpoint, node));
+  after(udp(outside, kService));
+  via(Program::kEgress, {.made_here = true});
+  expect_pass(udp(node, kEndpoint));
+  via(Program::kIngress);
+  expect_forward(udp(kEndpoint, node), udp(kService, outside).ttl(63));
+}
+
 TEST_F(Handover, ComingTheUnknownIsJudged) {
   claim_services("10.96.0.0/12");
   become(FL_HANDOVER_COMING);
