@@ -34,6 +34,17 @@ constexpr std::chrono::minutes kBlindAudit{10};
 // Counters of rules are read by running the tool.
 constexpr std::chrono::seconds kCounterAge{30};
 
+// What a rule has counted, also before it was written anew, which sets its counter to zero.
+struct RuleCounter {
+  uint64_t total = 0;
+  uint64_t last = 0;
+
+  void read(uint64_t now) {
+    total += now >= last ? now - last : now;
+    last = now;
+  }
+};
+
 class IptablesBackend final : public dataplane::Backend {
  public:
   IptablesBackend(BackendParts parts, TableOptions options)
@@ -50,7 +61,7 @@ class IptablesBackend final : public dataplane::Backend {
  private:
   Status apply_to(FamilyTable& table, const Delta& delta, Ack& ack);
   void allow_localhost(const NodeRules& rules);
-  void read_invalid_packets();
+  void count_packets();
 
   BackendParts parts_;
   const TableOptions options_;
@@ -59,7 +70,8 @@ class IptablesBackend final : public dataplane::Backend {
   bool complete_ = false;
   bool disturbed_ = false;  // somebody changed the tables before our last run
   steady_clock::time_point last_audit_;
-  uint64_t invalid_packets_ = 0;
+  RuleCounter invalid_packets_;
+  RuleCounter localhost_packets_;
   steady_clock::time_point counted_;
 };
 
@@ -175,22 +187,34 @@ Result<AuditReport> IptablesBackend::audit() {
   return report;
 }
 
-void IptablesBackend::read_invalid_packets() {
+void IptablesBackend::count_packets() {
   const steady_clock::time_point now = steady_clock::now();
-  if (counted_ != steady_clock::time_point() && now - counted_ < kCounterAge) return;
-  counted_ = now;
-  uint64_t packets = 0;
-  for (const auto& table : tables_) {
-    const Result<std::string> listing =
-        parts_.tool->list_chain(table->family(), "filter", kForward);
-    if (listing) packets += packets_of(*listing, kInvalidComment);
+  if (!complete_ || (counted_ != steady_clock::time_point() && now - counted_ < kCounterAge)) {
+    return;
   }
-  // The rule is written anew now and then, which sets its counter to zero.
-  invalid_packets_ = std::max(invalid_packets_, packets);
+  counted_ = now;
+  uint64_t invalid = 0;
+  uint64_t localhost = 0;
+  const auto read = [this](const FamilyTable& table, Table from, std::string_view chain,
+                           std::string_view comment) -> uint64_t {
+    const Result<std::string> listing =
+        parts_.tool->list_chain(table.family(), to_string(from), chain);
+    return listing ? packets_of(*listing, comment) : 0;
+  };
+  for (const auto& table : tables_) {
+    if (!options_.fixed.tcp_be_liberal) {
+      invalid += read(*table, Table::kFilter, kForward, kInvalidComment);
+    }
+    if (node_ports_on_loopback(table->family(), *rules_, options_.fixed)) {
+      localhost += read(*table, Table::kNat, kPostrouting, kLocalhostComment);
+    }
+  }
+  invalid_packets_.read(invalid);
+  localhost_packets_.read(localhost);
 }
 
 std::vector<dataplane::Counter> IptablesBackend::counters() {
-  if (!options_.fixed.tcp_be_liberal && complete_) read_invalid_packets();
+  count_packets();
   double runs = 0;
   double endpoints = 0;
   for (const auto& table : tables_) {
@@ -202,9 +226,11 @@ std::vector<dataplane::Counter> IptablesBackend::counters() {
       {"iptables_endpoints", "Endpoints that the rules lead to.", endpoints, false},
       {"iptables_invalid_dropped_packets_total",
        "Answers of pods dropped because connection tracking does not know them.",
-       static_cast<double>(invalid_packets_), true},
+       static_cast<double>(invalid_packets_.total), true},
       {"kubeproxy_iptables_ct_state_invalid_dropped_packets_total", "",
-       static_cast<double>(invalid_packets_), true},
+       static_cast<double>(invalid_packets_.total), true},
+      {"kubeproxy_iptables_localhost_nodeports_accepted_packets_total", "",
+       static_cast<double>(localhost_packets_.total), true},
   };
   const std::string sync = "kubeproxy_sync_proxy_rules_iptables_";
   for (const auto& table : tables_) {

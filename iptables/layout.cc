@@ -248,12 +248,20 @@ std::vector<FixedChain> fixed_chains(Family family, const NodeRules& rules,
   }
   off_pod.rules.push_back(fmt::format("-j {}", kMarkMasq));
   chains.push_back(std::move(off_pod));
-  chains.push_back({Table::kNat,
-                    kPostrouting,
-                    {fmt::format("-m mark ! --mark {0}/{0} -j RETURN", bit),
-                     fmt::format("-j MARK --set-xmark {}/0x0", bit),
-                     "-m comment --comment \"kubernetes service traffic requiring SNAT\" "
-                     "-j MASQUERADE --random-fully"}});
+  FixedChain postrouting{Table::kNat, kPostrouting};
+  if (node_ports_on_loopback(family, rules, options)) {
+    RuleText count{.source = {}, .comment = std::string(kLocalhostComment)};
+    count.matches = "-m conntrack --ctstate DNAT --ctorigdst 127.0.0.0/8";
+    postrouting.rules.push_back(count.to_string());
+  }
+  for (std::string rule :
+       {fmt::format("-m mark ! --mark {0}/{0} -j RETURN", bit),
+        fmt::format("-j MARK --set-xmark {}/0x0", bit),
+        std::string("-m comment --comment \"kubernetes service traffic requiring "
+                    "SNAT\" -j MASQUERADE --random-fully")}) {
+    postrouting.rules.push_back(std::move(rule));
+  }
+  chains.push_back(std::move(postrouting));
   chains.push_back({Table::kNat, kServices, node_port_jumps(family, rules, options), true});
   chains.push_back({Table::kNat, kNodePorts, {}, true});
   chains.push_back({Table::kNat, kCanary});
@@ -261,7 +269,7 @@ std::vector<FixedChain> fixed_chains(Family family, const NodeRules& rules,
   chains.push_back({Table::kFilter, kServices, service_tail(family, rules), true});
   chains.push_back({Table::kFilter, kExternalServices, {}, true});
   chains.push_back({Table::kFilter, kProxyFirewall, {}, true});
-  chains.push_back({Table::kFilter, kNodePorts});
+  chains.push_back({Table::kFilter, kNodePorts, {}, true});
   chains.push_back({Table::kFilter, kForward, forward_rules(family, rules, options)});
   chains.push_back({Table::kFilter, kCanary});
   chains.push_back({Table::kMangle, kCanary});

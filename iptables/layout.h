@@ -113,5 +113,7 @@ std::string martian_rule();
 // The comment of the rule that drops answers which connection tracking does not know.
 inline constexpr std::string_view kInvalidComment =
     "answers that connection tracking does not know";
+// The comment of the rule that counts connections to node ports on 127.0.0.0/8.
+inline constexpr std::string_view kLocalhostComment = "node ports on the loopback interface";
 
 }  // namespace fairlead::iptables

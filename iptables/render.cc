@@ -88,6 +88,7 @@ class Renderer {
   void external(const Frontend& frontend, bool served);
   void firewall(const Frontend& frontend);
   void unserved(const Frontend& frontend, Choice choice, std::string_view chain);
+  void health_check();
   void external_chain(Policy policy);
   void firewall_chain();
   void choice_chain(Choice choice);
@@ -142,6 +143,7 @@ Result<Rendered> Renderer::run() {
       external(frontend, external_served);
     }
   }
+  if (entry_.health_check_node_port != 0) health_check();
   if (external_served) {
     external_chain(*policy_of(*first_external));
     if (restricted) firewall_chain();
@@ -244,6 +246,17 @@ void Renderer::unserved(const Frontend& frontend, Choice choice, std::string_vie
     rule.destination = host_text(address);
     share(Table::kFilter, chain_name, rule);
   }
+}
+
+// The daemon answers there, whether there are endpoints here or not. With the comment always, as
+// kube-proxy has it: it tells apart the rules of a service's several ports.
+void Renderer::health_check() {
+  RuleText rule;
+  rule.protocol = "tcp";
+  rule.comment = name_ + " health check node port";
+  rule.port = entry_.health_check_node_port;
+  rule.target = "ACCEPT";
+  share(Table::kFilter, kNodePorts, rule);
 }
 
 void Renderer::external_chain(Policy policy) {

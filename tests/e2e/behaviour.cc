@@ -15,6 +15,8 @@ bool has(std::string_view mode, Behaviour behaviour) {
       {"ipvs", Behaviour::kADatagramIsLostWithItsEndpoint},
       {"ipvs", Behaviour::kAffinityIsPerAddress},
       {"ipvs", Behaviour::kAffinityOutlivesConnections},
+      {"iptables", Behaviour::kHealthChecksPassTheFirewall},
+      {"ipvs", Behaviour::kHealthChecksPassTheFirewall},
   };
   return std::find(std::begin(kRows), std::end(kRows), std::pair(mode, behaviour)) !=
          std::end(kRows);

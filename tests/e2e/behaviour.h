@@ -26,6 +26,8 @@ enum class Behaviour : uint8_t {
   kAffinityIsPerAddress,
   // A client is remembered at least as long as the kernel remembers the connections that it made.
   kAffinityOutlivesConnections,
+  // Health check node ports are let in before other rules of the node are asked.
+  kHealthChecksPassTheFirewall,
 };
 
 bool has(std::string_view mode, Behaviour behaviour);

@@ -112,6 +112,29 @@ class HealthCheckPort : public Scenario {
 };
 FAIRLEAD_SCENARIOS(HealthCheckPort);
 
+// A node whose own firewall lets nothing in still answers the load balancer's health checks, in the
+// modes that kube-proxy has it in.
+TEST_P(HealthCheckPort, PassesTheNodesFirewall) {
+  if (!has(mode(), Behaviour::kHealthChecksPassTheFirewall)) {
+    GTEST_SKIP() << "mode " << mode() << " leaves that to the firewall";
+  }
+  auto web = checked_service().endpoints({"a1"});
+  web.apply();
+  const auto firewall = [&](const char* operation) {
+    const std::string command = family() == Family::kIPv4 ? "iptables" : "ip6tables";
+    return world().at("node-a").run([&] {
+      return harness::run_checked({command, operation, "INPUT", "-p", "tcp", "--dport",
+                                   std::to_string(web.health_check_port_number()), "-j", "DROP"});
+    });
+  };
+  ASSERT_TRUE(firewall("-A"));
+  EXPECT_TRUE(becomes(web, 200));
+  web.remove();
+  settle();
+  EXPECT_EQ(check(web).status, 0);
+  EXPECT_TRUE(firewall("-D"));
+}
+
 TEST_P(HealthCheckPort, TellsHowManyEndpointsAreHere) {
   auto web = checked_service().endpoints({"a1", "a2", "b1"}).families({family()});
   web.apply();

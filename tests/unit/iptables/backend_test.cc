@@ -4,12 +4,16 @@
 #include "iptables/backend.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <sstream>
 
+#include "base/fd.h"
 #include "dataplane/compile.h"
 #include "iptables/cleanup.h"
 #include "text.h"
@@ -116,6 +120,7 @@ class IptablesBackend : public ::testing::TestWithParam<Variant> {
            const char* range = "") {
     dataplane::Service object = service(n);
     object.external_traffic_local = local_policy;
+    if (local_policy) object.health_check_node_port = static_cast<uint16_t>(32000 + n);
     object.affinity_seconds = affinity;
     if (*range != 0) {
       object.load_balancer_ips = {dataplane::Address::v4(0xcb007800U + static_cast<uint32_t>(n))};
@@ -446,7 +451,8 @@ TEST_P(IptablesBackend, LargeTablesAreWrittenBriefly) {
   apply(true);
   expect_exact();
   const std::string all = everything();
-  EXPECT_EQ(all.find("default/svc"), std::string::npos) << "comments";
+  EXPECT_EQ(all.find("cluster IP"), std::string::npos) << "comments";
+  EXPECT_EQ(all.find(" -> 10.244"), std::string::npos) << "comments";
   const bool folded = all.find("-m statistic --mode random --probability 0.25000000000 -j DNAT") !=
                       std::string::npos;
   EXPECT_EQ(folded, GetParam() == Variant::kLegacy);
@@ -527,6 +533,45 @@ TEST_P(IptablesBackend, AChangeOverDamageArrives) {
   put(5, 3);
   apply();
   expect_exact();
+}
+
+TEST_P(IptablesBackend, HealthCheckNodePortsAreLetIn) {
+  const std::string rule =
+      "-A KUBE-NODEPORTS -p tcp -m comment --comment \"default/svc4:http health check node port\" "
+      "-m tcp --dport 32004 -j ACCEPT\n";
+  put(4, 0, true);
+  apply(true);
+  for (const Family family : rules_.families) {
+    EXPECT_NE(saved(family, "filter").find(rule), std::string::npos) << saved(family, "filter");
+  }
+  restart();
+  apply(true);
+  expect_exact();
+  EXPECT_NE(everything().find("--dport 32004"), std::string::npos);
+  put(4, 1);
+  apply();
+  EXPECT_EQ(everything().find("--dport 32004"), std::string::npos);
+}
+
+TEST_P(IptablesBackend, CountsConnectionsToNodePortsOnLoopback) {
+  // Whatever the endpoint: that the packet is translated and sent is enough.
+  ASSERT_EQ(std::system("ip link set lo up && ip route add 10.244.0.0/16 dev lo"), 0);
+  put(1, 1);
+  apply(true);
+  for (const uint16_t port : {30001, 30001, 30002}) {  // nobody has the last one
+    const Fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0));
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(port);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to);
+  }
+  const std::vector<dataplane::Counter> counters = backend_->counters();
+  const auto accepted = std::find_if(counters.begin(), counters.end(), [](const auto& each) {
+    return each.name == "kubeproxy_iptables_localhost_nodeports_accepted_packets_total";
+  });
+  ASSERT_NE(accepted, counters.end());
+  EXPECT_EQ(accepted->value, 2) << saved(Family::kIPv4, "nat");
 }
 
 TEST_P(IptablesBackend, AnotherModesChainsGo) {
