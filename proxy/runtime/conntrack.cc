@@ -7,6 +7,7 @@
 #include <future>
 #include <map>
 #include <optional>
+#include <set>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -155,9 +156,18 @@ class Reconciler final : public ConntrackReconciler {
     bool stop = false;
   };
 
+  struct Pending {
+    ConntrackTargets targets;
+    SteadyClock::time_point since;
+  };
+
   void run();
   void wait() const;
   void merge(ConntrackRequest request, uint64_t announced);
+  bool may_yet_be_answered(const ConntrackFlow& flow, const Pending& change) const {
+    return !flow.answered && flow.reply.source != flow.original.destination &&
+           SteadyClock::now() < change.since + options_.answer_patience;
+  }
   bool reconcile(Family family);
   void reconcile(Protocol protocol, const Wanted& wanted, ConntrackPass& pass);
 
@@ -168,7 +178,8 @@ class Reconciler final : public ConntrackReconciler {
   Announcements announcements_;
 
   // Owned by thread_.
-  std::map<ConntrackFrontend, ConntrackTargets> pending_;
+  std::map<ConntrackFrontend, Pending> pending_;
+  std::set<ConntrackFrontend> waiting_;  // of the pass at hand: some flow may yet be answered
   std::unordered_set<SocketAddress, SocketAddressHash> node_addresses_;  // port 0
   std::optional<SteadyClock::time_point> retry_at_;
   std::chrono::milliseconds backoff_{0};
@@ -190,7 +201,10 @@ void Reconciler::merge(ConntrackRequest request, uint64_t announced) {
   announcements_.settle(request, announced);
   for (ConntrackChange& change : request.changes) {
     if (!conntrack_handles(change.frontend.protocol)) continue;
-    pending_.insert_or_assign(change.frontend, std::move(change.targets));
+    // Who changes again and again does not wait for ever.
+    const auto [pending, is_new] = pending_.try_emplace(change.frontend);
+    pending->second.targets = std::move(change.targets);
+    if (is_new) pending->second.since = SteadyClock::now();
   }
   if (!request.node_addresses.empty()) {
     node_addresses_.clear();
@@ -214,6 +228,10 @@ void Reconciler::run() {
       if (v4 && v6) {
         backoff_ = {};
         retry_at_.reset();
+        for (const auto& [frontend, change] : pending_) {
+          const auto at = change.since + options_.answer_patience;
+          retry_at_ = std::min(retry_at_.value_or(at), at);
+        }
       } else {
         backoff_ = std::clamp(backoff_ * 2, options_.backoff_min, options_.backoff_max);
         retry_at_ = SteadyClock::now() + backoff_;
@@ -224,24 +242,25 @@ void Reconciler::run() {
   }
 }
 
-// True when nothing of `family` is left to do.
+// True when nothing of `family` is left to do but to wait for answers.
 bool Reconciler::reconcile(Family family) {
   std::map<Protocol, Wanted> wanted;
   ConntrackPass pass;
   pass.family = family;
-  for (const auto& [frontend, targets] : pending_) {
+  for (const auto& [frontend, change] : pending_) {
     if (frontend.address.address.family() != family) continue;
-    wanted[frontend.protocol].add(frontend.address, targets);
+    wanted[frontend.protocol].add(frontend.address, change.targets);
     ++pass.frontends;
   }
   if (wanted.empty()) return true;
 
+  waiting_.clear();
   const auto start = SteadyClock::now();
   for (const auto& [protocol, frontends] : wanted) reconcile(protocol, frontends, pass);
   pass.duration = SteadyClock::now() - start;
   if (pass.status.ok()) {
     std::erase_if(pending_, [&](const auto& change) {
-      return change.first.address.address.family() == family;
+      return change.first.address.address.family() == family && !waiting_.contains(change.first);
     });
   }
   if (observer_) observer_(pass);
@@ -259,6 +278,10 @@ void Reconciler::reconcile(Protocol protocol, const Wanted& wanted, ConntrackPas
     if (flow.zone != 0) return true;
     const SocketAddress* const frontend = wanted.stale_at(flow, on_node);
     if (frontend == nullptr || announcements_.contains({protocol, *frontend})) return true;
+    if (may_yet_be_answered(flow, pending_.at({protocol, *frontend}))) {
+      waiting_.insert({protocol, *frontend});
+      return true;
+    }
     const Status removed = table_->remove(flow);
     if (removed.ok()) {
       ++pass.deleted;

@@ -20,6 +20,9 @@
 // by the state before that change. So changes are announced before the rules are written; flows to
 // their frontends are left alone from then on until the request that tells of the change is merged.
 //
+// A question whose answer is on its way when its endpoint leaves would lose it with the entry: a
+// flow that has been translated and has no reply yet is given a moment (answer_patience).
+//
 // Failures are retried with back-off; requests that arrive meanwhile are merged (the newest state
 // of a frontend counts).
 //
@@ -88,6 +91,7 @@ struct ConntrackPass {
 struct ConntrackOptions {
   std::chrono::milliseconds backoff_min{1000};
   std::chrono::milliseconds backoff_max{60000};
+  std::chrono::milliseconds answer_patience{250};  // counted from when the change was posted
 };
 
 class ConntrackReconciler {

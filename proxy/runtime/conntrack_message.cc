@@ -1,6 +1,7 @@
 #include "proxy/runtime/conntrack_message.h"
 
 #include <arpa/inet.h>
+#include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <sys/socket.h>
@@ -133,6 +134,9 @@ std::optional<ConntrackFlow> parse_conntrack_flow(Bytes payload) {
         break;
       case CTA_ZONE:
         flow.zone = ntohs(attribute.as<uint16_t>().value_or(0));
+        break;
+      case CTA_STATUS:
+        flow.answered = (ntohl(attribute.as<uint32_t>().value_or(0)) & IPS_SEEN_REPLY) != 0;
         break;
       default:
         break;

@@ -27,6 +27,7 @@ struct ConntrackFlow {
   ConntrackTuple reply;
   uint32_t id = 0;  // the kernel's; guards against deleting a flow that took the same tuple since
   uint16_t zone = 0;
+  bool answered = true;  // a reply has been seen
 
   friend bool operator==(const ConntrackFlow&, const ConntrackFlow&) = default;
 };

@@ -106,8 +106,8 @@ class ConntrackKernelTest : public testing::Test {
     std::vector<ConntrackPass> passes;
     auto table = open_kernel_conntrack();
     EXPECT_TRUE(table.ok());
-    auto reconciler =
-        ConntrackReconciler::start(std::move(*table), {}, [&passes](const ConntrackPass& pass) {
+    auto reconciler = ConntrackReconciler::start(
+        std::move(*table), {.answer_patience = {}}, [&passes](const ConntrackPass& pass) {
           EXPECT_TRUE(pass.status.ok()) << pass.status.message();
           passes.push_back(pass);
         });

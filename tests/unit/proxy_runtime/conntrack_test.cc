@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <deque>
 #include <future>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "proxy/runtime/conntrack_message.h"
@@ -96,10 +98,11 @@ class FakeTable final : public ConntrackTable {
 
 class ConntrackTest : public testing::Test {
  protected:
-  void start(std::chrono::milliseconds backoff = std::chrono::hours(1)) {
-    reconciler_ =
-        ConntrackReconciler::start(std::make_unique<FakeTable>(kernel_), {backoff, backoff},
-                                   [this](const ConntrackPass& pass) { passes_.push_back(pass); });
+  void start(std::chrono::milliseconds backoff = std::chrono::hours(1),
+             std::chrono::milliseconds answer_patience = {}) {
+    reconciler_ = ConntrackReconciler::start(
+        std::make_unique<FakeTable>(kernel_), {backoff, backoff, answer_patience},
+        [this](const ConntrackPass& pass) { passes_.push_back(pass); });
   }
   void reconcile(std::vector<ConntrackChange> changes, std::vector<Address> node_addresses = {}) {
     if (!reconciler_) start();
@@ -126,6 +129,27 @@ TEST_F(ConntrackTest, FlowsToAnEndpointThatIsGoneAreDeleted) {
   EXPECT_EQ(passes_[0].frontends, 1U);
   EXPECT_EQ(passes_[0].scanned, 2U);
   EXPECT_EQ(passes_[0].deleted, 1U);
+}
+
+// A question that is on its way when its endpoint goes: its answer may come, or never.
+TEST_F(ConntrackTest, AFlowWithoutAReplyIsGivenAMoment) {
+  kernel_.add(1, Protocol::kUdp, vip_, gone_);
+  kernel_.add(2, Protocol::kUdp, vip_, gone_);
+  kernel_.add(3, Protocol::kUdp, vip_, vip_);  // never translated: nobody will answer
+  kernel_.flows[1].answered = kernel_.flows[2].answered = false;
+  constexpr auto kPatience = std::chrono::milliseconds(100);
+  start(std::chrono::hours(1), kPatience);
+  const auto began = std::chrono::steady_clock::now();
+  reconcile({{{Protocol::kUdp, vip_}, targets({pod_})}});
+  if (std::chrono::steady_clock::now() - began < kPatience) {
+    EXPECT_THAT(kernel_.left(), ElementsAre(2));
+  }
+  while (!kernel_.left().empty()) {
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(10));
+    if (HasFailure()) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_GE(std::chrono::steady_clock::now() - began, kPatience);
 }
 
 TEST_F(ConntrackTest, ZeroEndpointsAndDeletedServicesLoseEveryFlow) {
