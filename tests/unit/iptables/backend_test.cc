@@ -451,7 +451,7 @@ TEST_P(IptablesBackend, LargeTablesAreWrittenBriefly) {
   apply(true);
   expect_exact();
   const std::string all = everything();
-  EXPECT_EQ(all.find("cluster IP"), std::string::npos) << "comments";
+  EXPECT_EQ(all.find(":http cluster IP"), std::string::npos) << "comments";
   EXPECT_EQ(all.find(" -> 10.244"), std::string::npos) << "comments";
   const bool folded = all.find("-m statistic --mode random --probability 0.25000000000 -j DNAT") !=
                       std::string::npos;
