@@ -51,13 +51,13 @@ void FrontEnd::handle(const net::HttpRequest& request, std::unique_ptr<net::Resp
                                    : net::HttpResponse{404, "text/plain", {}, "no such check\n"});
   }
   auto call = std::make_shared<Call>(*this, request, std::move(info), std::move(responder));
-  if (!call->is_watch()) {
-    if (!take_place(call->mutating())) {
-      metrics_.count_refused();
-      return call->refuse(too_many_requests("too many requests, please try again later", 1));
-    }
-    call->hold_place();
+  const bool watch = call->is_watch();
+  const bool room = watch ? watches_.open() < options_.max_watches : take_place(call->mutating());
+  if (!room) {
+    metrics_.count_refused();
+    return call->refuse(too_many_requests("too many requests, please try again later", 1));
   }
+  if (!watch) call->hold_place();
   post_([call] { call->run(); });
 }
 

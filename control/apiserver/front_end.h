@@ -32,6 +32,7 @@ struct FrontEndOptions {
   std::string version;  // gitVersion: "v1.30.0+fairlead"
   size_t max_reads = 400;
   size_t max_writes = 200;
+  size_t max_watches = 100'000;     // open ones: 400 MB
   std::vector<HealthCheck> checks;  // beside those of the front end itself
   // Every request is this user's: of a port that only the machine itself reaches. Null: ask.
   std::shared_ptr<const auth::User> everybody;

@@ -21,6 +21,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
+constexpr size_t kMaxWatches = 500;
+
 auth::Authentication authentication() {
   std::vector<std::unique_ptr<auth::Authenticator>> list;
   list.push_back(std::move(auth::make_token_authenticator("secret,ann,1,dev", "tokens")).value());
@@ -36,6 +38,7 @@ class ApiFrontEnd : public ::testing::Test {
     options.version = "v1.30.0+test";
     options.max_reads = 4;
     options.max_writes = 4;
+    options.max_watches = kMaxWatches;
     front_ = std::make_unique<FrontEnd>(
         options, registry_, authentication_, *authorizer_,
         [this](std::function<void()> job) { pool_.post(std::move(job)); });
@@ -305,6 +308,24 @@ TEST_F(ApiFrontEnd, TooManyAtATime) {
   EXPECT_EQ(answered, 4);
 }
 
+TEST_F(ApiFrontEnd, OpenWatchesAreCounted) {
+  std::vector<std::unique_ptr<net::RawClient>> clients;
+  const auto watch = [&] {
+    clients.push_back(std::make_unique<net::RawClient>(server_->port()));
+    EXPECT_TRUE(clients.back()->send(
+        "GET " + std::string(kConfigMaps) +
+        "?watch=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n"));
+    return clients.back()->read_until("\r\n\r\n");
+  };
+  for (size_t i = 0; i < kMaxWatches; ++i) EXPECT_THAT(watch(), HasSubstr(" 200 "));
+  EXPECT_THAT(watch(), HasSubstr(" 429 "));
+  clients.clear();
+  EXPECT_TRUE(wait_for_watches(0));
+  bool room = false;
+  for (int i = 0; i < 1000 && !room; ++i) room = watch().find(" 200 ") != std::string::npos;
+  EXPECT_TRUE(room);
+}
+
 TEST_F(ApiFrontEnd, SlowWatcherCostsNoMemoryAndLosesNothing) {
   constexpr int kEvents = 400;
   constexpr size_t kPadding = 64 << 10;  // 25 MiB in all: more than the sockets hold
@@ -323,7 +344,7 @@ TEST_F(ApiFrontEnd, SlowWatcherCostsNoMemoryAndLosesNothing) {
 }
 
 TEST_F(ApiFrontEnd, ManyIdleWatchesSeeTheOneChange) {
-  constexpr size_t kWatches = 500;
+  constexpr size_t kWatches = kMaxWatches;
   std::vector<std::unique_ptr<net::RawClient>> clients;
   for (size_t i = 0; i < kWatches; ++i) {
     clients.push_back(std::make_unique<net::RawClient>(server_->port()));
