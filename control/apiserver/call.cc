@@ -113,6 +113,11 @@ void Call::refuse(const ApiError& error) {
   respond(std::move(response));
 }
 
+void Call::refuse_crowded() {
+  front_.metrics_.count_refused();
+  refuse(too_many_requests("too many answers wait for clients that do not read them", 1));
+}
+
 void Call::run() {
   if (request_.method == "GET" && request_.path == "/version") return run_page();
   if (!admit_user()) return;
@@ -243,6 +248,7 @@ bool Call::negotiate_form() {
 }
 
 void Call::run_resource() {
+  if (!mutating() && !is_watch() && responder_->crowded()) return refuse_crowded();
   if (find_target() && negotiate_form()) run_verb();
 }
 
@@ -294,6 +300,7 @@ void Call::answer_written(Outcome<Written> outcome) {
 
 void Call::answer_list(Outcome<ListAnswer> outcome) {
   if (!outcome) return refuse(outcome.error());
+  if (responder_->crowded()) return refuse_crowded();
   // Whoever takes gzip gets it of the whole.
   if (comes_in_pieces(*outcome, rendering_) && !net::accepts_gzip(header("accept-encoding"))) {
     return stream_list(*outcome);

@@ -48,6 +48,7 @@ class Call : public std::enable_shared_from_this<Call> {
 
   std::string_view header(std::string_view name) const;
   void count(int status);
+  void refuse_crowded();
   void stream_list(const ListAnswer& list);
   void respond(net::HttpResponse response);
   void answer(const Object& object, int status, const std::vector<std::string>& warnings);

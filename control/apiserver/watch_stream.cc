@@ -15,6 +15,7 @@ using std::chrono::seconds;
 
 // A client with more than this on its way waits for its next events.
 constexpr size_t kMaxBacklog = size_t{1} << 20;
+constexpr size_t kCrowdedBacklog = size_t{64} << 10;  // where many lag
 constexpr size_t kBatch = 256;
 constexpr int kGone = 410;  // is said in the stream, as kube-apiserver does
 constexpr seconds kBookmarkEvery{60};
@@ -116,7 +117,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
     set_lagging(false);
     rendering_.now = wall_seconds();
     while (stream_->open()) {
-      if (stream_->backlog() >= kMaxBacklog) {
+      if (stream_->backlog() >= (stream_->crowded() ? kCrowdedBacklog : kMaxBacklog)) {
         if (ending_) return finish(true);
         return set_lagging(true);
       }

@@ -20,8 +20,11 @@ HttpResponse refusal_of(const ServerOptions& options, int status, std::string_vi
   return response;
 }
 
-Exchange::Traits exchange_traits(const ServerOptions& options, const HttpRequest& request) {
+Exchange::Traits exchange_traits(const ConnectionHost& host, const HttpRequest& request) {
+  const ServerOptions& options = host.options();
   Exchange::Traits traits;
+  traits.queued = host.queued();
+  traits.max_queued = options.max_queued;
   traits.max_backlog = options.max_backlog;
   if (const std::string* accepted = request.header("accept-encoding"); accepted) {
     traits.compress = options.compress && accepts_gzip(*accepted);

@@ -3,6 +3,8 @@
 // Threads: io thread only.
 #pragma once
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -34,6 +36,14 @@ class ConnectionHost {
   virtual void promote(Connection& greeting, std::unique_ptr<Transport> transport,
                        Clock::time_point accepted, std::string bytes, bool http2) = 0;
   virtual void gone(Connection& connection) = 0;  // after close()
+  // Bytes that wait in all exchanges.
+  virtual const std::shared_ptr<std::atomic<size_t>>& queued() const = 0;
+  // How long a peer may take nothing of what waits for it.
+  std::chrono::seconds patience() const {
+    constexpr std::chrono::seconds kPressed{2};
+    const bool pressed = *queued() > options().max_queued / 2;
+    return pressed ? std::min(kPressed, options().idle_timeout) : options().idle_timeout;
+  }
 };
 
 // Copies to a request what its connection knows.
@@ -43,7 +53,7 @@ void stamp_identity(const PeerIdentity& identity, HttpRequest& request);
 HttpResponse refusal_of(const ServerOptions& options, int status, std::string_view reason);
 
 // What the server knows about how to answer `request`.
-Exchange::Traits exchange_traits(const ServerOptions& options, const HttpRequest& request);
+Exchange::Traits exchange_traits(const ConnectionHost& host, const HttpRequest& request);
 
 std::shared_ptr<Connection> make_greeting(ConnectionHost& host,
                                           std::unique_ptr<Transport> transport);

@@ -5,6 +5,7 @@
 namespace fairlead::net {
 namespace {
 
+constexpr size_t kShared = size_t{4} << 10;  // bytes of a piece that is sent from where it is
 constexpr size_t kCompressAbove = size_t{128} << 10;
 
 void compress_body(HttpResponse& response) {
@@ -32,6 +33,7 @@ class ExchangeStream final : public Stream {
   void abort() override { exchange_->abort(); }
   bool open() const override { return exchange_->open(); }
   size_t backlog() const override { return exchange_->backlog(); }
+  bool crowded() const override { return exchange_->crowded(); }
 
  private:
   const std::shared_ptr<Exchange> exchange_;
@@ -53,6 +55,7 @@ class ExchangeResponder final : public Responder {
     exchange_->start(std::move(head), std::move(on_closed));
     return std::make_shared<ExchangeStream>(exchange_);
   }
+  bool crowded() const override { return exchange_->crowded(); }
 
  private:
   const std::shared_ptr<Exchange> exchange_;
@@ -68,6 +71,14 @@ bool Exchange::mark_for_wake() {
   if (closed_ || wake_pending_) return false;
   wake_pending_ = true;
   return true;
+}
+
+size_t Exchange::add_to_backlog(size_t bytes, bool own) {
+  if (own) {
+    own_.fetch_add(bytes, std::memory_order_relaxed);
+    if (traits_.queued) traits_.queued->fetch_add(bytes, std::memory_order_relaxed);
+  }
+  return backlog_.fetch_add(bytes, std::memory_order_relaxed);
 }
 
 void Exchange::wake() {
@@ -93,7 +104,7 @@ void Exchange::respond(HttpResponse response) {
     output_.head = std::move(response);
     output_.content_length = body->size();
     if (!body->empty()) {
-      backlog_.fetch_add(body->size(), std::memory_order_relaxed);
+      add_to_backlog(body->size(), true);
       output_.buffers.push_back(std::move(body));
     }
     output_.finished = true;
@@ -128,7 +139,9 @@ void Exchange::write(Buffer bytes) {
   {
     MutexLock lock(mutex_);
     if (closed_ || ended_) return;
-    const size_t before = backlog_.fetch_add(bytes->size(), std::memory_order_relaxed);
+    // Small pieces are copied on their way, whoever else has them.
+    const bool own = bytes.use_count() == 1 || bytes->size() < kShared;
+    const size_t before = add_to_backlog(bytes->size(), own);
     if (before + bytes->size() > traits_.max_backlog) {
       output_.buffers.clear();
       output_.cut = true;

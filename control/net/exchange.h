@@ -7,6 +7,7 @@
 // Threads: as the sections below say.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -44,6 +45,10 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     bool compress = false;  // the client takes gzip and the server wants to
     size_t max_backlog = 0;
     int32_t stream_id = 0;  // HTTP/2
+    // What waits in all exchanges of the server, bytes shared with others left out, and how much
+    // that should be at most. Null: nobody counts.
+    std::shared_ptr<std::atomic<size_t>> queued = nullptr;
+    size_t max_queued = 0;
   };
 
   // What has come since the last take().
@@ -59,6 +64,10 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   Exchange(std::shared_ptr<Loop> loop, std::weak_ptr<ExchangeOwner> owner, Traits traits)
       : loop_(std::move(loop)), owner_(std::move(owner)), traits_(traits) {}
 
+  ~Exchange() {
+    if (traits_.queued) traits_.queued->fetch_sub(own_, std::memory_order_relaxed);
+  }
+
   // Any thread. respond() and start() count only the first time.
   void respond(HttpResponse response) EXCLUDES(mutex_);
   bool start(HttpResponse head, std::function<void()> on_closed) EXCLUDES(mutex_);
@@ -68,14 +77,22 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   bool open() const EXCLUDES(mutex_);
   bool answered() const EXCLUDES(mutex_);
   size_t backlog() const { return backlog_.load(std::memory_order_relaxed); }
+  bool crowded() const { return traits_.queued && *traits_.queued > traits_.max_queued; }
 
   // io thread.
   Output take() EXCLUDES(mutex_);
-  void sent(size_t bytes) { backlog_.fetch_sub(bytes, std::memory_order_relaxed); }
+  void sent(size_t bytes) {
+    backlog_.fetch_sub(bytes, std::memory_order_relaxed);
+    const size_t own = std::min(bytes, own_.load(std::memory_order_relaxed));
+    own_.fetch_sub(own, std::memory_order_relaxed);
+    if (traits_.queued) traits_.queued->fetch_sub(own, std::memory_order_relaxed);
+  }
   void close() EXCLUDES(mutex_);  // sent completely, or the peer has gone; idempotent
   int32_t stream_id() const { return traits_.stream_id; }
 
  private:
+  // Returns what it was before. `own`: nobody else holds these bytes.
+  size_t add_to_backlog(size_t bytes, bool own);
   void wake() EXCLUDES(mutex_);
   bool mark_for_wake() REQUIRES(mutex_);
 
@@ -83,6 +100,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   const std::weak_ptr<ExchangeOwner> owner_;
   const Traits traits_;
   std::atomic<size_t> backlog_{0};
+  std::atomic<size_t> own_{
+      0};  // of it, what is held for this exchange alone; only sent() lowers it
 
   mutable Mutex mutex_;
   Output output_ GUARDED_BY(mutex_);

@@ -132,8 +132,8 @@ void Http1Connection::dispatch() {
   stamp_identity(identity_, request);
   head_request_ = request.method == "HEAD";
   head_sent_ = streaming_ = chunked_ = continue_sent_ = first_request_ = false;
-  exchange_ = std::make_shared<Exchange>(host_.loop(), weak_from_this(),
-                                         exchange_traits(host_.options(), request));
+  exchange_ =
+      std::make_shared<Exchange>(host_.loop(), weak_from_this(), exchange_traits(host_, request));
   host_.handle(request, make_responder(exchange_));
 }
 
@@ -283,7 +283,7 @@ void Http1Connection::close() {
 bool Http1Connection::expired(Clock::time_point now) {
   const ServerOptions& options = host_.options();
   if (ending_ == Ending::kLingering) return now - last_progress_ > kLinger;
-  if (!output_.empty()) return now - last_progress_ > options.idle_timeout;
+  if (!output_.empty()) return now - last_progress_ > host_.patience();
   if (exchange_) return false;
   if (first_request_ || parser_.started()) {
     if (!parser_.head_complete()) return now - head_since_ > options.header_timeout;

@@ -195,7 +195,7 @@ void Http2Connection::dispatch(Http2Stream& stream, int32_t id) {
   }
   stamp_identity(identity_, stream.request);
   stream.request.http2 = true;
-  Exchange::Traits traits = exchange_traits(host_.options(), stream.request);
+  Exchange::Traits traits = exchange_traits(host_, stream.request);
   traits.stream_id = id;
   stream.exchange = std::make_shared<Exchange>(host_.loop(), weak_from_this(), traits);
   host_.handle(stream.request, make_responder(stream.exchange));
@@ -331,12 +331,14 @@ void Http2Connection::close() {
 bool Http2Connection::expired(Clock::time_point now) {
   const ServerOptions& options = host_.options();
   if (!greeted_) return now - accepted_ > options.header_timeout;
-  if (writing_ || streams_.empty()) return now - last_activity_ > options.idle_timeout;
+  if (writing_) return now - last_activity_ > host_.patience();
+  if (streams_.empty()) return now - last_activity_ > options.idle_timeout;
   // A stream may be quiet for as long as its handler likes, but a body that has stopped coming or
   // an answer that nobody takes (the peer grants no window) holds memory.
   for (const auto& [id, stream] : streams_) {
     const bool waits_for_peer = !stream->request_complete || !stream->body.empty();
-    if (waits_for_peer && now - stream->last_progress > options.idle_timeout) {
+    const auto patience = stream->body.empty() ? options.idle_timeout : host_.patience();
+    if (waits_for_peer && now - stream->last_progress > patience) {
       ::nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
     }
   }

@@ -69,6 +69,7 @@ class AsioServer final : public Server, public ConnectionHost {
   // ConnectionHost, on the io thread.
   const ServerOptions& options() const override { return options_; }
   const std::shared_ptr<Loop>& loop() const override { return base_loop_; }
+  const std::shared_ptr<std::atomic<size_t>>& queued() const override { return queued_; }
   void handle(const HttpRequest& request, std::unique_ptr<Responder> responder) override {
     handler_(request, std::move(responder));
   }
@@ -94,6 +95,7 @@ class AsioServer final : public Server, public ConnectionHost {
   asio::steady_timer accept_timer_;
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
   std::atomic<size_t> connection_count_{0};
+  const std::shared_ptr<std::atomic<size_t>> queued_ = std::make_shared<std::atomic<size_t>>(0);
   uint16_t port_ = 0;
   bool stopping_ = false;
   bool sweeping_ = false;

@@ -63,6 +63,7 @@ class Stream {
   virtual void abort() = 0;
   virtual bool open() const = 0;       // false once the peer has gone or finish() was called
   virtual size_t backlog() const = 0;  // bytes written but not yet sent
+  virtual bool crowded() const = 0;    // as Responder's
 };
 
 // Answers one request, exactly once; dropping it unanswered answers 500.
@@ -74,6 +75,9 @@ class Responder {
   // thread, or before this returns when the server has already stopped.
   virtual std::shared_ptr<Stream> start_stream(HttpResponse head,
                                                std::function<void()> on_closed) = 0;
+  // More than ServerOptions::max_queued waits to be sent in all answers of the server together:
+  // make no long ones.
+  virtual bool crowded() const = 0;
 };
 
 using Handler = std::function<void(const HttpRequest&, std::unique_ptr<Responder>)>;
@@ -98,7 +102,10 @@ struct ServerOptions {
       10};  // from accept, and from a request's first byte, to its head's end
   size_t max_connections = 20000;          // further ones are closed at once
   size_t max_backlog = size_t{128} << 20;  // of one stream; beyond it the stream is cut
-  bool compress = true;                    // see above
+  // Of all answers together; from half of it on, peers that take nothing are cut off after two
+  // seconds. Nothing is refused here: see Responder::crowded().
+  size_t max_queued = size_t{512} << 20;
+  bool compress = true;  // see above
   // What a request is told that never came to the handler: too large, malformed. Null: the reason
   // as text. On the io thread.
   std::function<HttpResponse(int status, std::string_view reason)> refusal;

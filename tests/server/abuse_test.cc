@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -215,6 +216,39 @@ TEST_F(Abuse, WatchersThatDoNotReadCostNoMemory) {
   }
   EXPECT_EQ(ending, "Expired");
   EXPECT_TRUE(watchers[0]->ended());
+}
+
+TEST_F(Abuse, ListsThatNobodyReadsAreBounded) {
+  constexpr size_t kBytes = 500'000;
+  constexpr int kObjects = 60;   // a list of 30 MB
+  constexpr int kReaders = 60;   // 1.8 GB, were it all made
+  constexpr size_t kMost = 800;  // MiB: what may wait, and the lists that are being made
+  for (int i = 0; i < kObjects; ++i) {
+    ASSERT_EQ(ask("POST", kPath, config_map(fmt::format("c{}", i), kBytes)), "201");
+  }
+  const size_t before = server_.resident_kb();
+  std::vector<std::unique_ptr<HttpClient>> readers;
+  for (int i = 0; i < kReaders; ++i) {
+    readers.push_back(std::make_unique<HttpClient>(server_.port()));
+    readers.back()->send_bytes(fmt::format("GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n", kPath));
+  }
+  size_t most = 0;
+  int refused = 0;
+  std::string verdict;
+  for (int i = 0; i < 600 && (refused == 0 || verdict != "404 NotFound"); ++i) {
+    most = std::max(most, server_.resident_kb());
+    verdict = ask("GET", std::string(kPath) + "/none", "");
+    if (verdict == "429 TooManyRequests") ++refused;
+    std::this_thread::sleep_for(milliseconds(50));
+  }
+  const size_t grown = most > before ? (most - before) / 1024 : 0;
+  std::cout << "memory for " << kReaders << " lists of 30 MB that nobody reads: " << grown
+            << " MiB\n";
+  EXPECT_GT(refused, 0);
+  EXPECT_EQ(verdict, "404 NotFound") << "whoever took nothing was cut off, and others are served";
+  if (!sanitized()) {
+    EXPECT_LT(grown, kMost);
+  }
 }
 
 TEST_F(Abuse, TenThousandIdleWatches) {
