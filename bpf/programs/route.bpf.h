@@ -108,7 +108,11 @@ static __noinline struct fl_route* masquerading_route(void* ctx, const struct fl
   if (!route) return 0;
   const __u32 time = now();
   const __u32 length = packet->length;
-  if (route->masquerades && route_holds(settings, route, packet, length, destination, time)) {
+  struct fl_addr source;
+  // The address may have changed: who begins with an old one is never answered.
+  if (route->masquerades && route_holds(settings, route, packet, length, destination, time) &&
+      masquerade_source(settings, packet->family, route->device, &source) &&
+      same_address(&route->source, &source)) {
     return route;
   }
   route->source = nobody;
@@ -117,7 +121,6 @@ static __noinline struct fl_route* masquerading_route(void* ctx, const struct fl
   route->found = time;
   route->masquerades = 0;
   route->result = look_up_route(ctx, packet, length, route);
-  struct fl_addr source;
   if (!masquerade_source(settings, packet->family, device_of(route), &source)) return route;
   route->source = source;
   route->masquerades = 1;
@@ -131,4 +134,13 @@ static __noinline struct fl_route* masquerading_route(void* ctx, const struct fl
 FL_INLINE bool is_masqueraded(const struct fl_packet* packet, const struct fl_path* path,
                               bool returned) {
   return !returned && !same_address(&packet->source, &path->source);
+}
+
+// The route of `packet` with `length` bytes once its addresses are those of its path.
+static __noinline struct fl_route* route_of_path(void* ctx, const struct fl_packet* packet,
+                                                 __u32 length, const struct fl_path* path,
+                                                 bool masqueraded) {
+  const struct fl_config* settings = configuration();
+  if (!settings) return 0;
+  return find_route(ctx, settings, packet, length, &path->source, &path->destination, masqueraded);
 }

@@ -53,6 +53,7 @@ FL_INLINE int give_to_stack(struct __sk_buff* skb, const struct fl_packet* packe
 #define FL_SEND_EGRESS 1       // it is the node's own
 #define FL_SEND_RETURNED 2     // it is an endpoint's answer
 #define FL_SEND_UNTUNNELLED 4  // it came by a tunnel
+#define FL_SEND_MASQUERADED 8  // it bears an address of this node
 
 static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* packet,
                               const struct fl_path* path, __u32 how) {
@@ -61,11 +62,8 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   if (egress && same_address(&packet->destination, &path->destination)) {
     return rewrite_skb(skb, packet, path, packet->hop_limit) ? FL_ACT_PASS : TC_ACT_SHOT;
   }
-  const struct fl_config* settings = configuration();
-  if (!settings) return FL_ACT_PASS;
   struct fl_route* route =
-      find_route(skb, settings, packet, wire_length(skb, packet), &path->source, &path->destination,
-                 is_masqueraded(packet, path, how & FL_SEND_RETURNED));
+      route_of_path(skb, packet, wire_length(skb, packet), path, (how & FL_SEND_MASQUERADED) != 0);
   const int passage = route ? judge_route(route, path) : FL_PASSAGE_CLOSED;
   if (!route || passage == FL_PASSAGE_CLOSED) return drop_skb(FL_DROP_no_route);
   if (passage == FL_PASSAGE_TOO_NARROW) {
@@ -126,7 +124,8 @@ __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet,
   }
   count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
   return send_on(skb, packet, &path,
-                 (egress ? FL_SEND_EGRESS : 0) | (returned ? FL_SEND_RETURNED : 0));
+                 (egress ? FL_SEND_EGRESS : 0) | (returned ? FL_SEND_RETURNED : 0) |
+                     (is_masqueraded(packet, &path, returned) ? FL_SEND_MASQUERADED : 0));
 }
 
 // What is not ours may be as broken as it likes.

@@ -104,14 +104,6 @@ __noinline int send_by_way_xdp(struct xdp_md* xdp, const struct fl_packet* packe
 static __noinline int tunnel_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
                                  struct fl_path* path);
 
-static __noinline struct fl_route* route_of_path(struct xdp_md* xdp, const struct fl_packet* packet,
-                                                 const struct fl_path* path, bool returned) {
-  const struct fl_config* settings = configuration();
-  if (!settings) return 0;
-  return find_route(xdp, settings, packet, packet->length, &path->source, &path->destination,
-                    is_masqueraded(packet, path, returned));
-}
-
 // The verdict about a flow's packet. By itself for the verifier's sake, like serve_flow().
 __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet) {
   if (!packet) return XDP_PASS;
@@ -121,7 +113,8 @@ __noinline int serve_flow_xdp(struct xdp_md* xdp, const struct fl_packet* packet
   if (verdict == FL_VERDICT_DROP) return XDP_DROP;
   if (verdict == FL_VERDICT_TUNNEL) return tunnel_xdp(xdp, packet, &path);
   if (verdict != FL_VERDICT_SEND) return XDP_PASS;
-  const struct fl_route* route = route_of_path(xdp, packet, &path, returned);
+  const struct fl_route* route =
+      route_of_path(xdp, packet, packet->length, &path, is_masqueraded(packet, &path, returned));
   if (!leaves_by_xdp(route)) return XDP_PASS;
   struct fl_way* fresh = remember_way(packet, FL_AT_XDP, &path, returned, route);
   if (fresh) __builtin_memcpy(fresh->stations, route->stations, sizeof(route->stations));
