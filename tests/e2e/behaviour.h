@@ -19,7 +19,8 @@ enum class Behaviour : uint8_t {
   // An endpoint that gets no new connections any more, because it terminates while others are
   // ready, loses its UDP flows at once. (Elsewhere they stay until it stops serving.)
   kTerminatingEndpointsLoseUdpFlows,
-  // The first datagram to an endpoint that has gone is lost with it; the next one goes elsewhere.
+  // The first datagram to an endpoint that has gone is lost with it, or an answer that was on its
+  // way; the next one goes elsewhere.
   kADatagramIsLostWithItsEndpoint,
   // Each address of a service port remembers clients by itself: a client that uses two of them may
   // have two endpoints.

@@ -32,9 +32,11 @@ class Outage : public Scenario {
     }
     EXPECT_LE(report.aborted, report.asked / 1000);
     EXPECT_GT(report.asked, 50U);
+    // IPVS: the kernel forgets the connections of a destination with it, and an answer that is on
+    // its way then is no one's.
     const bool datagrams = has(mode(), Behaviour::kADatagramIsLostWithItsEndpoint);
-    EXPECT_LE(report.failed, datagrams ? report.asked / 1000 : 0U)
-        << "of " << report.asked << ", first: " << report.first_failure;
+    EXPECT_LE(report.failed, datagrams ? report.asked / 1000 : 0U) << "of " << report.asked << ":\n"
+                                                                   << report.failures;
   }
 };
 FAIRLEAD_SCENARIOS(Outage);
