@@ -1,6 +1,7 @@
 #include "ipvs/sets.h"
 
 #include <fmt/format.h>
+#include <nss.h>
 // libipset's headers are C: they name a field like a keyword of C++ nowhere, but declare no linkage
 // for some of what they include.
 extern "C" {
@@ -43,6 +44,9 @@ class KernelSets final : public Sets {
   KernelSets() {
     static const bool loaded = [] {
       ipset_load_types();
+      // libipset lists protocols by name, and opens /etc/protocols for every element. With no
+      // source of names in this process it lists numbers, which parse_set_line() reads as well.
+      __nss_configure_lookup("protocols", "none");
       return true;
     }();
     static_cast<void>(loaded);
