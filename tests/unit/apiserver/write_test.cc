@@ -118,6 +118,35 @@ TEST_F(RegistryWrite, StatusApart) {
   EXPECT_EQ(last("spec.replicas"), "2");
 }
 
+// Whoever may write the status of signing requests may not approve them.
+TEST_F(RegistryWrite, ApprovalIsASubresourceOfItsOwn) {
+  constexpr const char* kRequests = "certificates.k8s.io/v1 certificatesigningrequests";
+  constexpr const char* kStatus = "certificates.k8s.io/v1 certificatesigningrequests/status";
+  constexpr const char* kApproval = "certificates.k8s.io/v1 certificatesigningrequests/approval";
+  constexpr std::string_view kApproved =
+      "{status: {conditions: [{type: Approved, status: 'True', reason: r, message: m}]}}";
+  const auto conditions = [this] {
+    std::string types;
+    for (const schema::Value& each : last_->value().at("status.conditions").items()) {
+      types += field_text(each, "type") + " ";
+    }
+    return types;
+  };
+  ASSERT_EQ(create(kRequests, "{metadata: {name: c}, spec: {request: YQ==, signerName: "
+                              "example.com/s, usages: [client auth]}}"),
+            "c");
+  EXPECT_EQ(patch(kStatus, "c", kApproved), "c");
+  EXPECT_EQ(conditions(), "");
+  EXPECT_EQ(patch(kApproval, "c", kApproved), "c");
+  EXPECT_EQ(conditions(), "Approved ");
+  EXPECT_EQ(patch(kStatus, "c",
+                  "{status: {conditions: [{type: Failed, status: 'True', reason: r}]}}"),
+            "c");
+  EXPECT_EQ(conditions(), "Approved Failed ");
+  EXPECT_EQ(patch(kStatus, "c", "{status: {conditions: null}}"), "c");
+  EXPECT_EQ(conditions(), "Approved ");
+}
+
 TEST_F(RegistryWrite, Patches) {
   ASSERT_EQ(create("configmaps", "{metadata: {name: a}, data: {k: '1'}}"), "a");
   EXPECT_EQ(patch("configmaps", "a", "[{op: add, path: /data/j, value: '2'}]", PatchType::kJson),
