@@ -136,7 +136,7 @@ Outcome<Done0> check_names(Document& body, const WriteRequest& request) {
     }
     metadata.set(body.arena, "namespace", name_value(body, target.space));
   } else if (!space.empty()) {
-    return bad_request("namespace may not be set on objects without one");
+    metadata.erase("namespace");  // manifests have it out of habit; Kubernetes drops it, too
   }
   if (!target.name.empty()) {
     const std::string_view name = metadata.get("name").as_string();

@@ -45,6 +45,17 @@ TEST_F(RegistryWrite, CreateRefusals) {
   EXPECT_EQ(create("configmaps", "{metadata: {name: B_}}").substr(0, 11), "422 Invalid");
 }
 
+TEST_F(RegistryWrite, NoNamespaceWhereThereIsNone) {
+  EXPECT_EQ(create("namespaces", "{metadata: {name: n, namespace: default}}"), "n");
+  EXPECT_EQ(last("metadata.namespace"), "null");
+  EXPECT_EQ(patch("namespaces", "n", "{metadata: {namespace: x, labels: {a: b}}}"), "n");
+  EXPECT_EQ(apply("namespaces", "n",
+                  "{apiVersion: v1, kind: Namespace, metadata: {name: n, namespace: x}}", "m"),
+            "n");
+  EXPECT_EQ(last("metadata.namespace"), "null");
+  EXPECT_EQ(last("metadata.labels.a"), "b");
+}
+
 TEST_F(RegistryWrite, GenerateName) {
   const std::string name = create("configmaps", "{metadata: {generateName: x-}}");
   EXPECT_EQ(name.substr(0, 2), "x-");
