@@ -20,6 +20,9 @@ enum StrategyFlags : uint16_t {
   kGraceful = 16,          // deletion is announced to a node first
   kExpires = 32,           // goes away by itself
   kStatusSetsLabels = 64,  // labels may be written through /status
+  kOrphansByDefault = 128,      // a deletion that does not say leaves dependents alone
+  kAnnotationsAreDesire = 256,  // with kGeneration: they count
+  kLabelsAreDesire = 512,       // the same
 };
 
 struct Strategy {

@@ -31,8 +31,13 @@ Value text_of(Document& document, std::string_view text) {
   return Value::string(document.arena.copy(text));
 }
 
-// What counts for metadata.generation: everything but metadata and status.
-bool same_desire(const Value& a, const Value& b) {
+// What counts for metadata.generation: everything but metadata and status, and what the kind says.
+bool same_desire(const Value& a, const Value& b, const Strategy& strategy) {
+  const auto same_metadata = [&](std::string_view field) {
+    return a.get("metadata").get(field) == b.get("metadata").get(field);
+  };
+  if (strategy.is(kAnnotationsAreDesire) && !same_metadata("annotations")) return false;
+  if (strategy.is(kLabelsAreDesire) && !same_metadata("labels")) return false;
   const auto covers = [](const Value& one, const Value& other) {
     return std::all_of(one.members().begin(), one.members().end(), [&](const schema::Member& each) {
       return each.key == "metadata" || each.key == "status" || each.value == other.get(each.key);
@@ -121,13 +126,14 @@ Outcome<Done0> prepare_create(WriteRequest& request, Document& next, int64_t now
 
 Outcome<Done0> prepare_update(WriteRequest& request, Document& next, const Value& old) {
   const Value& metadata = next.root.get("metadata");
-  const std::string_view version = metadata.get("resourceVersion").as_string();
+  std::string_view version = metadata.get("resourceVersion").as_string();
+  if (version == "0") version = {};  // an unset one in older clients' words
   if (version.empty() && request.conditional && request.strategy->is(kConditionalOnly)) {
     return invalid(*request.target.resource, request.target.name,
                    {{schema::FieldError::Type::kInvalid, "metadata.resourceVersion",
                      "Invalid value: 0x0: must be specified for an update"}});
   }
-  if (!version.empty() && version != "0" &&
+  if (!version.empty() &&
       version != old.at("metadata.resourceVersion").as_string()) {
     return request.modified();
   }
@@ -171,7 +177,7 @@ Outcome<Done0> prepare_update(WriteRequest& request, Document& next, const Value
       schema::conform(next, *request.storage->type()->shape, schema::Conform::kObject, nullptr);
   if (!status) return bad_request(status.detail());
   schema::sort_deep(next.root);
-  if (request.strategy->is(kGeneration) && !same_desire(next.root, old)) {
+  if (request.strategy->is(kGeneration) && !same_desire(next.root, old, *request.strategy)) {
     next.root.ensure(next.arena, "metadata")
         .set(next.arena, "generation", Value::integer(old.at("metadata.generation").as_int() + 1));
     schema::sort_deep(next.root);

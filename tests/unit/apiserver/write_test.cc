@@ -107,6 +107,10 @@ TEST_F(RegistryWrite, SomeKindsDemandARevision) {
                    "{metadata: {name: l}, spec: {holderIdentity: x}}"),
             "422 Invalid: Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: "
             "Invalid value: 0x0: must be specified for an update");
+  EXPECT_EQ(update("coordination.k8s.io/v1 leases", "l",
+                   "{metadata: {name: l, resourceVersion: '0'}}")
+                .substr(0, 11),
+            "422 Invalid");
 }
 
 TEST_F(RegistryWrite, GenerationCountsDesire) {
@@ -115,6 +119,14 @@ TEST_F(RegistryWrite, GenerationCountsDesire) {
   EXPECT_EQ(patch("apps/v1 deployments", "d", "{metadata: {labels: {x: yy}}}"), "d");
   EXPECT_EQ(last("metadata.generation"), "1");
   EXPECT_EQ(patch("apps/v1 deployments", "d", "{spec: {replicas: 3}}"), "d");
+  EXPECT_EQ(last("metadata.generation"), "2");
+  EXPECT_EQ(patch("apps/v1 deployments", "d", "{metadata: {annotations: {x: yy}}}"), "d");
+  EXPECT_EQ(last("metadata.generation"), "3");
+  constexpr const char* kSlices = "discovery.k8s.io/v1 endpointslices";
+  ASSERT_EQ(create(kSlices, "{metadata: {name: s}, addressType: IPv4, endpoints: []}"), "s");
+  EXPECT_EQ(patch(kSlices, "s", "{metadata: {annotations: {x: yy}}}"), "s");
+  EXPECT_EQ(last("metadata.generation"), "1");
+  EXPECT_EQ(patch(kSlices, "s", "{metadata: {labels: {x: yy}}}"), "s");
   EXPECT_EQ(last("metadata.generation"), "2");
 }
 
