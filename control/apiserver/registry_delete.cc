@@ -50,8 +50,15 @@ int64_t grace_of(const WriteRequest& request, const DeleteOptions& options, cons
 
 // The finalizers with which propagation is asked for.
 // https://kubernetes.io/docs/concepts/architecture/garbage-collection/
-void set_propagation(Document& next, const std::string& propagation) {
-  if (propagation.empty()) return;
+void set_propagation(Document& next, std::string_view propagation, const Strategy& strategy) {
+  if (propagation.empty()) {
+    // Those finalizers were somebody's decision; else the kind's default holds.
+    for (const Value& each : next.root.at("metadata.finalizers").items()) {
+      if (each.as_string() == kOrphan || each.as_string() == kForeground) return;
+    }
+    if (!strategy.is(kOrphansByDefault)) return;
+    propagation = "Orphan";
+  }
   Value kept = Value::array();
   for (const Value& each : next.root.at("metadata.finalizers").items()) {
     if (each.as_string() != kOrphan && each.as_string() != kForeground) {
@@ -156,7 +163,7 @@ Task<Attempt> RegistryImpl::remove_once(WriteRequest& request, const DeleteOptio
   }
 
   Document next = old.clone();
-  set_propagation(next, options.propagation);
+  set_propagation(next, options.propagation, *request.strategy);
   const bool marked = !old.root.at("metadata.deletionTimestamp").is_null();
   const Value& old_grace = old.root.at("metadata.deletionGracePeriodSeconds");
   int64_t grace = grace_of(request, options, old.root);

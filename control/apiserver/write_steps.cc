@@ -133,8 +133,7 @@ Outcome<Done0> prepare_update(WriteRequest& request, Document& next, const Value
                    {{schema::FieldError::Type::kInvalid, "metadata.resourceVersion",
                      "Invalid value: 0x0: must be specified for an update"}});
   }
-  if (!version.empty() &&
-      version != old.at("metadata.resourceVersion").as_string()) {
+  if (!version.empty() && version != old.at("metadata.resourceVersion").as_string()) {
     return request.modified();
   }
   const std::string_view uid = metadata.get("uid").as_string();

@@ -68,6 +68,25 @@ TEST_F(RegistryRemove, PropagationIsAFinalizer) {
   EXPECT_EQ(remove("configmaps", "a", propagation("Sideways")).substr(0, 14), "400 BadRequest");
 }
 
+// As old clients rely on, which delete what owns pods without a word about the pods.
+TEST_F(RegistryRemove, SomeKindsOrphanByDefault) {
+  constexpr std::string_view kController =
+      "{metadata: {name: r}, spec: {selector: {a: b}, template: {metadata: {labels: {a: b}}, "
+      "spec: {containers: [{name: c, image: i}]}}}}";
+  constexpr std::string_view kJob =
+      "{metadata: {name: r}, spec: {template: {spec: {restartPolicy: Never, containers: [{name: "
+      "c, image: i}]}}}}";
+  for (const auto& [what, body] :
+       {std::pair("replicationcontrollers", kController), std::pair("batch/v1 jobs", kJob)}) {
+    ASSERT_EQ(create(what, body), "r");
+    EXPECT_EQ(remove(what, "r"), "r");
+    EXPECT_EQ(last("metadata.finalizers"), "[\"orphan\"]");
+    EXPECT_EQ(remove(what, "r", propagation("Background")), "Success");
+    ASSERT_EQ(create(what, body), "r");
+    EXPECT_EQ(remove(what, "r", propagation("Background")), "Success");
+  }
+}
+
 TEST_F(RegistryRemove, PodsHaveGraceOnNodes) {
   ASSERT_EQ(create("pods", "{metadata: {name: b}, spec: {containers: [{name: c, image: i}]}}"),
             "b");

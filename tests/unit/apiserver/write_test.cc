@@ -107,10 +107,10 @@ TEST_F(RegistryWrite, SomeKindsDemandARevision) {
                    "{metadata: {name: l}, spec: {holderIdentity: x}}"),
             "422 Invalid: Lease.coordination.k8s.io \"l\" is invalid: metadata.resourceVersion: "
             "Invalid value: 0x0: must be specified for an update");
-  EXPECT_EQ(update("coordination.k8s.io/v1 leases", "l",
-                   "{metadata: {name: l, resourceVersion: '0'}}")
-                .substr(0, 11),
-            "422 Invalid");
+  EXPECT_EQ(
+      update("coordination.k8s.io/v1 leases", "l", "{metadata: {name: l, resourceVersion: '0'}}")
+          .substr(0, 11),
+      "422 Invalid");
 }
 
 TEST_F(RegistryWrite, GenerationCountsDesire) {
@@ -155,16 +155,17 @@ TEST_F(RegistryWrite, ApprovalIsASubresourceOfItsOwn) {
     }
     return types;
   };
-  ASSERT_EQ(create(kRequests, "{metadata: {name: c}, spec: {request: YQ==, signerName: "
-                              "example.com/s, usages: [client auth]}}"),
+  ASSERT_EQ(create(kRequests,
+                   "{metadata: {name: c}, spec: {request: YQ==, signerName: "
+                   "example.com/s, usages: [client auth]}}"),
             "c");
   EXPECT_EQ(patch(kStatus, "c", kApproved), "c");
   EXPECT_EQ(conditions(), "");
   EXPECT_EQ(patch(kApproval, "c", kApproved), "c");
   EXPECT_EQ(conditions(), "Approved ");
-  EXPECT_EQ(patch(kStatus, "c",
-                  "{status: {conditions: [{type: Failed, status: 'True', reason: r}]}}"),
-            "c");
+  EXPECT_EQ(
+      patch(kStatus, "c", "{status: {conditions: [{type: Failed, status: 'True', reason: r}]}}"),
+      "c");
   EXPECT_EQ(conditions(), "Approved Failed ");
   EXPECT_EQ(patch(kStatus, "c", "{status: {conditions: null}}"), "c");
   EXPECT_EQ(conditions(), "Approved ");
