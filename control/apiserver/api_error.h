@@ -76,6 +76,8 @@ ApiError forbidden(const schema::Resource& resource, std::string_view name, std:
 ApiError not_found(const schema::Resource& resource, std::string_view name);
 ApiError no_such_path();  // "the server could not find the requested resource"
 ApiError method_not_allowed(const schema::Resource& resource, std::string_view verb);
+// 501: of what discovery tells and nobody answers here.
+ApiError not_served(const schema::Resource& resource, const schema::Subresource& subresource);
 ApiError already_exists(const schema::Resource& resource, std::string_view name);
 // "Operation cannot be fulfilled on pods "a": <why>"
 ApiError conflict(const schema::Resource& resource, std::string_view name, std::string_view why);

@@ -202,6 +202,10 @@ bool Call::find_target() {
       refuse(no_such_path());
       return false;
     }
+    if (!target_.subresource->served) {
+      refuse(not_served(*resource, *target_.subresource));
+      return false;
+    }
     verbs = target_.subresource->verbs;
   }
   const uint16_t bit = verb_bit(info_.verb);

@@ -214,6 +214,7 @@ Task<Attempt> RegistryImpl::remove_once(WriteRequest& request, const DeleteOptio
 
 RegistryImpl::Answer<Written> RegistryImpl::do_remove(Target target, DeleteOptions options,
                                                       WriteContext context) {
+  if (std::optional<ApiError> error = unserved(target)) co_return std::move(*error);
   WriteRequest request(std::move(target), std::move(context));
   if ((request.target.resource->verbs & schema::kDelete) == 0 || !request.subresource.empty()) {
     co_return method_not_allowed(*request.target.resource, "delete");

@@ -36,6 +36,12 @@ struct WriteRequest {
   ApiError modified() const;
 };
 
+// The error of a target that nobody answers here, if it is one.
+inline std::optional<ApiError> unserved(const Target& target) {
+  if (target.subresource == nullptr || target.subresource->served) return std::nullopt;
+  return not_served(*target.resource, *target.subresource);
+}
+
 // What became of an attempt to write.
 struct Attempt {
   // Empty: somebody was faster, and `current` is what is there now (null: nothing).

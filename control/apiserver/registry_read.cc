@@ -111,6 +111,7 @@ RegistryImpl::Answer<store::EntryPtr> RegistryImpl::load(std::string key) {
 }
 
 RegistryImpl::Answer<ObjectPtr> RegistryImpl::do_get(Target target, std::string resource_version) {
+  if (std::optional<ApiError> error = unserved(target)) co_return std::move(*error);
   store::RangeRequest request;
   request.key = object_key(*target.resource, target.space, target.name);
   store::Revision at_least = 0;

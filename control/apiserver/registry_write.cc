@@ -197,6 +197,7 @@ RegistryImpl::Answer<Written> RegistryImpl::create_object(WriteRequest& request,
 
 RegistryImpl::Answer<Written> RegistryImpl::do_create(Target target, Document body,
                                                       WriteContext context) {
+  if (std::optional<ApiError> error = unserved(target)) co_return std::move(*error);
   WriteRequest request(std::move(target), std::move(context));
   const Resource& resource = *request.target.resource;
   if (request.subresource == "eviction") co_return co_await evict(request, std::move(body));
@@ -221,6 +222,7 @@ RegistryImpl::Answer<Written> RegistryImpl::do_create(Target target, Document bo
 
 RegistryImpl::Answer<Written> RegistryImpl::do_update(Target target, Document body,
                                                       WriteContext context) {
+  if (std::optional<ApiError> error = unserved(target)) co_return std::move(*error);
   WriteRequest request(std::move(target), std::move(context));
   request.conditional = true;
   const Resource& resource = *request.target.resource;
@@ -264,6 +266,7 @@ RegistryImpl::Answer<Written> RegistryImpl::do_update(Target target, Document bo
 
 RegistryImpl::Answer<Written> RegistryImpl::do_patch(Target target, PatchType type, Document body,
                                                      bool force, WriteContext context) {
+  if (std::optional<ApiError> error = unserved(target)) co_return std::move(*error);
   WriteRequest request(std::move(target), std::move(context));
   const Resource& resource = *request.target.resource;
   if (request.target.subresource && (request.target.subresource->verbs & schema::kPatch) == 0) {

@@ -191,29 +191,32 @@ constexpr Resource kResources[] = {
      "flowcontrol.v1.PriorityLevelConfiguration", "", "", "status", "", kCluster, kAllVerbs},
 };
 
+constexpr bool kNotServed = false;  // what leads to a node, and tokens
+
 constexpr Subresource kSubresources[] = {
     {"approval", "", "", "", "", kReadWrite},
-    {"attach", "PodAttachOptions", "", "", "core.v1.PodAttachOptions", kConnect},
+    {"attach", "PodAttachOptions", "", "", "core.v1.PodAttachOptions", kConnect, kNotServed},
     {"binding", "Binding", "", "", "core.v1.Binding", kCreate},
     {"ephemeralcontainers", "", "", "", "", kReadWrite},
     {"eviction", "Eviction", "policy", "v1", "policy.v1.Eviction", kCreate},
-    {"exec", "PodExecOptions", "", "", "core.v1.PodExecOptions", kConnect},
+    {"exec", "PodExecOptions", "", "", "core.v1.PodExecOptions", kConnect, kNotServed},
     {"finalize", "", "", "", "", kUpdate},
-    {"log", "", "", "", "", kGet},
-    {"portforward", "PodPortForwardOptions", "", "", "core.v1.PodPortForwardOptions", kConnect},
+    {"log", "", "", "", "", kGet, kNotServed},
+    {"portforward", "PodPortForwardOptions", "", "", "core.v1.PodPortForwardOptions", kConnect,
+     kNotServed},
     {"scale", "Scale", "autoscaling", "v1", "autoscaling.v1.Scale", kReadWrite},
     {"status", "", "", "", "", kReadWrite},
     {"token", "TokenRequest", "authentication.k8s.io", "v1", "authentication.v1.TokenRequest",
-     kCreate},
+     kCreate, kNotServed},
 };
 
 // proxy has another kind of options for each of its parents.
-constexpr Subresource kPodProxy = {"proxy", "PodProxyOptions",         "",
-                                   "",      "core.v1.PodProxyOptions", kProxy};
-constexpr Subresource kServiceProxy = {"proxy", "ServiceProxyOptions",         "",
-                                       "",      "core.v1.ServiceProxyOptions", kProxy};
-constexpr Subresource kNodeProxy = {"proxy", "NodeProxyOptions",         "",
-                                    "",      "core.v1.NodeProxyOptions", kProxy};
+constexpr Subresource kPodProxy = {"proxy", "PodProxyOptions", "", "", "core.v1.PodProxyOptions",
+                                   kProxy,  kNotServed};
+constexpr Subresource kServiceProxy = {
+    "proxy", "ServiceProxyOptions", "", "", "core.v1.ServiceProxyOptions", kProxy, kNotServed};
+constexpr Subresource kNodeProxy = {"proxy", "NodeProxyOptions", "", "", "core.v1.NodeProxyOptions",
+                                    kProxy,  kNotServed};
 
 constexpr GroupVersion kGroupVersions[] = {
     {"", "v1"},

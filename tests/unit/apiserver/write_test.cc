@@ -171,6 +171,24 @@ TEST_F(RegistryWrite, ApprovalIsASubresourceOfItsOwn) {
   EXPECT_EQ(conditions(), "Approved ");
 }
 
+// Never the pod instead, nor a write to it.
+TEST_F(RegistryWrite, WhatLeadsToANodeIsNotServed) {
+  ASSERT_EQ(create("pods", kPod), "a");
+  for (const char* which : {"log", "exec", "attach", "portforward", "proxy"}) {
+    const std::string what = std::string("pods/") + which;
+    const std::string expected =
+        fmt::format("501 NotImplemented: pods/{} is not served by this API server", which);
+    EXPECT_EQ(get(what, "a", "kind"), expected);
+    EXPECT_EQ(create(what, "{}", "a"), expected);
+    EXPECT_EQ(update(what, "a", kPod), expected);
+    EXPECT_EQ(patch(what, "a", "{metadata: {labels: {app: other}}}"), expected);
+    EXPECT_EQ(remove(what, "a"), expected);
+  }
+  EXPECT_EQ(get("pods", "a", "metadata.labels.app"), "x");
+  EXPECT_EQ(create("serviceaccounts/token", "{}", "default"),
+            "501 NotImplemented: serviceaccounts/token is not served by this API server");
+}
+
 TEST_F(RegistryWrite, Patches) {
   ASSERT_EQ(create("configmaps", "{metadata: {name: a}, data: {k: '1'}}"), "a");
   EXPECT_EQ(patch("configmaps", "a", "[{op: add, path: /data/j, value: '2'}]", PatchType::kJson),
