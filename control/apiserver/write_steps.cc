@@ -196,7 +196,7 @@ Outcome<Done0> track_and_check(WriteRequest& request, Document& next, const Valu
     schema::track_update(next, old ? *old : empty.root, *storage.type(), manager);
   }
   const std::vector<schema::FieldError> errors =
-      old ? schema::validate_update(next.root, *old, storage)
+      old ? schema::validate_update(next.root, *old, storage, request.subresource)
           : schema::validate_create(next.root, storage);
   if (!errors.empty()) return invalid(*request.target.resource, request.target.name, errors);
   return Done0();

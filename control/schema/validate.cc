@@ -145,7 +145,7 @@ std::vector<FieldError> validate_create(const Value& object, const Resource& res
 }
 
 std::vector<FieldError> validate_update(const Value& object, const Value& old,
-                                        const Resource& resource) {
+                                        const Resource& resource, std::string_view subresource) {
   ErrorList errors;
   const FieldPath root;
   for (const std::string_view field :
@@ -165,7 +165,9 @@ std::vector<FieldError> validate_update(const Value& object, const Value& old,
   }
   for (const auto hooks : {workload_update_hooks(), other_update_hooks()}) {
     for (const UpdateHookRow& row : hooks) {
-      if (row.type == resource.type_name) row.hook(object, old, errors);
+      const bool concerns = row.type == resource.type_name &&
+                            (row.subresource == kAnySubresource || row.subresource == subresource);
+      if (concerns) row.hook(object, old, errors);
     }
   }
   validate_all(object, resource, errors);

@@ -43,8 +43,10 @@ std::string_view cause_reason(FieldError::Type type);
 // generateName, and the namespace of the request.
 std::vector<FieldError> validate_create(const Value& object, const Resource& resource);
 // The object that would replace `old`; a change of status alone is checked by the same rules.
+// `subresource` is the one through which it is written: a few fields have one of their own.
 std::vector<FieldError> validate_update(const Value& object, const Value& old,
-                                        const Resource& resource);
+                                        const Resource& resource,
+                                        std::string_view subresource = {});
 
 // `Pod "a" is invalid: spec.containers: Required value`; with more than one: `[..., ...]`.
 std::string invalid_message(const Resource& resource, std::string_view name,

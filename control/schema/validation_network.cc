@@ -42,21 +42,46 @@ void service_ports(const Value& spec, const FieldPath& path, ErrorList& errors) 
   }
 }
 
+// One address, one of each family, or None alone.
+void address_list(const Value& all, const FieldPath& list, ErrorList& errors) {
+  constexpr size_t kMostFamilies = 2;
+  if (all.size() > kMostFamilies) return errors.invalid(list, all, "may only hold up to 2 values");
+  const bool headless = !all.empty() && all.items()[0].as_string() == "None";
+  if (headless && all.size() > 1) {
+    return errors.invalid(list, all, "'None' must be the first and only value");
+  }
+  size_t sixes = 0;
+  bool valid = true;
+  for (size_t i = 0; !headless && i < all.size(); ++i) {
+    const Value& each = all.items()[i];
+    const std::string wrong = check_ip(each.as_string());
+    errors.check(list.element(i), each, wrong);
+    valid = valid && wrong.empty();
+    if (each.as_string().find(':') != std::string_view::npos) ++sixes;
+  }
+  if (valid && all.size() == kMostFamilies && sixes != 1) {
+    errors.invalid(list, all, "may specify no more than one IP for each IP family");
+  }
+}
+
 void service_addresses(const Value& spec, const FieldPath& path, ErrorList& errors) {
   const Value& address = spec.get("clusterIP");
   const std::string_view text = address.as_string();
   const std::string_view type = spec.get("type").as_string();
   const FieldPath list = path.child("clusterIPs");
   const FieldPath first = list.element(0);
-  if (!text.empty() && text != "None") errors.check(first, address, check_ip(text));
   const Value& all = spec.get("clusterIPs");
   if (!all.empty() && !(all.items()[0] == address)) {
     errors.invalid(list, all, "first value must match `clusterIP`");
   }
+  address_list(all, list, errors);
+  if (all.empty() && !text.empty() && text != "None") {
+    errors.check(first, address, check_ip(text));
+  }
   if (text == "None" && (type == "NodePort" || type == "LoadBalancer")) {
     errors.invalid(first, address, fmt::format("may not be set to 'None' for {} services", type));
   }
-  if (type == "ExternalName" && !text.empty()) {
+  if (type == "ExternalName" && (!text.empty() || !all.empty())) {
     errors.forbidden(list, "may not be set when type is 'ExternalName'");
   }
 }

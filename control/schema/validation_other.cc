@@ -2,6 +2,7 @@
 // not change.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 #include "control/schema/names.h"
@@ -200,12 +201,32 @@ void frozen_data(const Value& object, const Value& old, ErrorList& errors) {
 void service_update(const Value& object, const Value& old, ErrorList& errors) {
   const FieldPath root;
   const FieldPath spec = root.child("spec");
+  const FieldPath list = spec.child("clusterIPs");
   const Value& before = old.at("spec.clusterIP");
-  const bool was = old.at("spec.type").as_string() != "ExternalName" && !before.is_zero();
-  const bool stays = object.at("spec.type").as_string() != "ExternalName";
-  if (was && stays && !(object.at("spec.clusterIP") == before)) {
-    const FieldPath list = spec.child("clusterIPs");
+  if (old.at("spec.type").as_string() == "ExternalName" ||
+      object.at("spec.type").as_string() == "ExternalName") {
+    return;
+  }
+  if (!before.is_zero() && !(object.at("spec.clusterIP") == before)) {
     errors.invalid(list.element(0), object.at("spec.clusterIP"), "may not change once set");
+  }
+  const Value& addresses = object.at("spec.clusterIPs");
+  const Value& had = old.at("spec.clusterIPs");
+  if (had.size() == 2 && addresses.size() == 2 && !(addresses.items()[1] == had.items()[1])) {
+    errors.invalid(list.element(1), addresses.items()[1], "may not change once set");
+  }
+  const Value& policy = object.at("spec.ipFamilyPolicy");
+  if (had.size() == 2 && addresses.size() == 1 && policy.as_string() != "SingleStack") {
+    errors.invalid(spec.child("ipFamilyPolicy"), policy,
+                   "must be set to 'SingleStack' when releasing the secondary clusterIP");
+  }
+  const FieldPath families = spec.child("ipFamilies");
+  const auto now = object.at("spec.ipFamilies").items();
+  const auto then = old.at("spec.ipFamilies").items();
+  for (size_t i = 0; i < std::min(now.size(), then.size()); ++i) {
+    if (!(now[i] == then[i])) {
+      errors.invalid(families.element(i), now[i], "may not change once set");
+    }
   }
 }
 

@@ -82,10 +82,13 @@ struct ImmutableRow {
   std::string_view message = "field is immutable";
 };
 
+inline constexpr std::string_view kAnySubresource = "*";
+
 using UpdateHook = void (*)(const Value& value, const Value& old, ErrorList& errors);
 struct UpdateHookRow {
   std::string_view type;
   UpdateHook hook;
+  std::string_view subresource = kAnySubresource;  // empty: only writes of the object itself
 };
 
 std::span<const CheckRow> check_rows();

@@ -1,4 +1,6 @@
 // What a row cannot say of the kinds that make pods.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -177,6 +179,42 @@ bool only_adds(const Value& now, const Value& before) {
   });
 }
 
+const Value* named_like(const Value& wanted, const Value& list) {
+  for (const Value& each : list.items()) {
+    if (each.get("name") == wanted.get("name")) return &each;
+  }
+  return nullptr;
+}
+
+// https://kubernetes.io/docs/concepts/scheduling-eviction/pod-scheduling-readiness/
+void only_takes_gates_away(const Value& spec, const Value& before, const FieldPath& path,
+                           ErrorList& errors) {
+  size_t index = 0;
+  for (const Value& gate : spec.get("schedulingGates").items()) {
+    const FieldPath here = path.element(index++);
+    if (named_like(gate, before.get("schedulingGates"))) continue;
+    errors.forbidden(here, fmt::format("only deletion is allowed, but found new scheduling gate "
+                                       "'{}'",
+                                       gate.get("name").as_string()));
+  }
+}
+
+// Containers are only ever added to a running pod.
+// https://kubernetes.io/docs/concepts/workloads/pods/ephemeral-containers/
+void ephemeral_update(const Value& object, const Value& old, ErrorList& errors) {
+  const FieldPath root;
+  const FieldPath spec = root.child("spec");
+  const FieldPath path = spec.child("ephemeralContainers");
+  const Value& now = object.at("spec.ephemeralContainers");
+  for (const Value& before : old.at("spec.ephemeralContainers").items()) {
+    const Value* kept = named_like(before, now);
+    if (kept && *kept == before) continue;
+    errors.forbidden(path,
+                     fmt::format("existing ephemeral containers \"{}\" may not be {}",
+                                 before.get("name").as_string(), kept ? "changed" : "removed"));
+  }
+}
+
 void pod_update(const Value& object, const Value& old, ErrorList& errors) {
   const FieldPath root;
   const FieldPath path = root.child("spec");
@@ -191,14 +229,10 @@ void pod_update(const Value& object, const Value& old, ErrorList& errors) {
     if (field == "terminationGracePeriodSeconds") {
       return a == b || (b.as_int() < 0 && a.as_int() == 1);
     }
-    // Ephemeral containers have a subresource; gates are only ever taken away.
-    if (field == "ephemeralContainers") return a.size() >= b.size();
-    if (field == "schedulingGates") return a.size() <= b.size();
+    if (field == "schedulingGates") return true;  // checked below
     if (field == "nodeSelector" || field == "affinity") {
       return a == b || !before.get("schedulingGates").empty();
     }
-    // The scheduler fills this in, once, through the binding.
-    if (field == "nodeName") return a == b || b.as_string().empty();
     return a == b;
   };
   bool changed = false;
@@ -207,6 +241,7 @@ void pod_update(const Value& object, const Value& old, ErrorList& errors) {
     changed = changed || (!spec.find(member.key) && !same(member.key));
   }
   if (changed) errors.forbidden(path, kPodMessage);
+  only_takes_gates_away(spec, before, path.child("schedulingGates"), errors);
   const Value& deadline = spec.get("activeDeadlineSeconds");
   const Value& old_deadline = before.get("activeDeadlineSeconds");
   if (old_deadline.is_int() && deadline.is_null()) {
@@ -230,7 +265,8 @@ constexpr ValidationHookRow kWorkloadHooks[] = {
 constexpr UpdateHookRow kUpdateHooks[] = {
     {"apps.v1.StatefulSet", stateful_set_update},
     {"batch.v1.Job", job_update},
-    {"core.v1.Pod", pod_update},
+    {"core.v1.Pod", pod_update, ""},
+    {"core.v1.Pod", ephemeral_update, "ephemeralcontainers"},
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 // Validation: objects that are fine, and each thing that is not, in the API's words.
 #include "control/schema/validate.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -48,11 +49,12 @@ std::string created(std::string_view text) {
   return joined_errors(validate_create(object.root, *resource));
 }
 
-std::string updated(std::string_view old_text, std::string_view text) {
+std::string updated(std::string_view old_text, std::string_view text,
+                    std::string_view subresource = {}) {
   const Resource* resource = nullptr;
   const Document old = complete(old_text, &resource);
   const Document object = complete(text, &resource);
-  return joined_errors(validate_update(object.root, old.root, *resource));
+  return joined_errors(validate_update(object.root, old.root, *resource, subresource));
 }
 
 TEST(Validate, RowsLeadToFields) {
@@ -322,6 +324,113 @@ TEST(Validate, WhatMustNotChange) {
       EXPECT_NE(errors.find(row.error), std::string::npos) << row.now << '\n' << errors;
     }
   }
+}
+
+TEST(Validate, WhatPodsMustNotChange) {
+  const auto pod = [](std::string_view spec) {
+    return fmt::format(
+        "{{apiVersion: v1, kind: Pod, spec: {{{}{}containers: [{{name: a, image: "
+        "i}}]}}}}",
+        spec, spec.empty() ? "" : ", ");
+  };
+  struct Row {
+    std::string_view old;
+    std::string_view now;
+    std::string_view subresource;
+    std::string_view error;  // empty: none
+  };
+  constexpr std::string_view kOther = "spec: Forbidden: pod updates may not change fields other";
+  constexpr std::string_view kOne = "ephemeralContainers: [{name: e, image: i}]";
+  constexpr std::string_view kImage = "ephemeralContainers: [{name: e, image: j}]";
+  constexpr std::string_view kTwo =
+      "ephemeralContainers: [{name: e, image: i}, {name: f, image: i}]";
+  constexpr std::string_view kNew =
+      "spec.schedulingGates[0]: Forbidden: only deletion is allowed, but found new scheduling gate "
+      "'g/c'";
+  for (const Row& row : std::initializer_list<Row>{
+           {"", "nodeName: n", "", kOther},
+           {"nodeName: n", "nodeName: m", "", kOther},
+           {"nodeName: n", "nodeName: n", "", ""},
+           {"schedulingGates: [{name: g/a}, {name: g/b}]", "schedulingGates: [{name: g/b}]", "",
+            ""},
+           {"schedulingGates: [{name: g/a}, {name: g/b}]", "schedulingGates: [{name: g/c}]", "",
+            kNew},
+           {"", "schedulingGates: [{name: g/c}]", "", kNew},
+           {"schedulingGates: [{name: g/a}]", "", "", ""},
+           {"", kOne, "", kOther},
+           {kOne, kImage, "", kOther},
+           {kOne, kTwo, "", kOther},
+           {"", kOne, "ephemeralcontainers", ""},
+           {kOne, kTwo, "ephemeralcontainers", ""},
+           {kOne, kImage, "ephemeralcontainers",
+            "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"e\" may not be "
+            "changed"},
+           {kTwo, kOne, "ephemeralcontainers",
+            "spec.ephemeralContainers: Forbidden: existing ephemeral containers \"f\" may not be "
+            "removed"}}) {
+    const std::string errors = updated(pod(row.old), pod(row.now), row.subresource);
+    if (row.error.empty()) {
+      EXPECT_EQ(errors, "") << row.old << " to " << row.now;
+    } else {
+      EXPECT_NE(errors.find(row.error), std::string::npos) << row.old << " to " << row.now << '\n'
+                                                           << errors;
+    }
+  }
+}
+
+TEST(Validate, AddressesOfServices) {
+  const auto service = [](std::string_view spec) {
+    return fmt::format("{{apiVersion: v1, kind: Service, spec: {{ports: [{{port: 80}}], {}}}}}",
+                       spec);
+  };
+  struct Row {
+    std::string_view spec;
+    std::string_view error;
+  };
+  for (const Row& row : std::initializer_list<Row>{
+           {"clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 'fd00::1']", ""},
+           {"clusterIP: None, clusterIPs: [None]", ""},
+           {"clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 'fd00::1', 10.0.0.2]",
+            "may only hold up to 2 values"},
+           {"clusterIP: None, clusterIPs: [None, 10.0.0.1]",
+            "'None' must be the first and only value"},
+           {"clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, None]",
+            "spec.clusterIPs[1]: Invalid value: \"None\": must be a valid IP address"},
+           {"clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, '']",
+            "spec.clusterIPs[1]: Invalid value: \"\": must be a valid IP address"},
+           {"clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 10.0.0.2]",
+            "may specify no more than one IP for each IP family"},
+           {"clusterIP: 'fd00::1', clusterIPs: ['fd00::1', 'fd00::2']",
+            "may specify no more than one IP for each IP family"},
+           {"clusterIPs: [10.0.0.1]", "first value must match `clusterIP`"},
+           {"type: ExternalName, externalName: a.b, clusterIPs: [10.0.0.1]",
+            "spec.clusterIPs: Forbidden: may not be set when type is 'ExternalName'"}}) {
+    const std::string errors = created(service(row.spec));
+    if (row.error.empty()) {
+      EXPECT_EQ(errors, "") << row.spec;
+    } else {
+      EXPECT_NE(errors.find(row.error), std::string::npos) << row.spec << '\n' << errors;
+    }
+  }
+  const std::string dual = service(
+      "ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv4, IPv6], clusterIP: 10.0.0.1, "
+      "clusterIPs: [10.0.0.1, 'fd00::1']");
+  EXPECT_EQ(updated(dual, dual), "");
+  EXPECT_NE(updated(dual, service("ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv4, IPv6], "
+                                  "clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1, 'fd00::2']"))
+                .find("spec.clusterIPs[1]: Invalid value: \"fd00::2\": may not change once set"),
+            std::string::npos);
+  EXPECT_NE(updated(dual, service("ipFamilyPolicy: PreferDualStack, ipFamilies: [IPv4, IPv6], "
+                                  "clusterIP: 10.0.0.1, clusterIPs: [10.0.0.1]"))
+                .find("must be set to 'SingleStack' when releasing the secondary clusterIP"),
+            std::string::npos);
+  EXPECT_EQ(updated(dual, service("ipFamilyPolicy: SingleStack, ipFamilies: [IPv4], clusterIP: "
+                                  "10.0.0.1, clusterIPs: [10.0.0.1]")),
+            "");
+  EXPECT_NE(updated(service("ipFamilies: [IPv4], clusterIP: None, clusterIPs: [None]"),
+                    service("ipFamilies: [IPv6], clusterIP: None, clusterIPs: [None]"))
+                .find("spec.ipFamilies[0]: Invalid value: \"IPv6\": may not change once set"),
+            std::string::npos);
 }
 
 TEST(Validate, MessagesOfStatus) {
