@@ -101,10 +101,10 @@ ApiError method_not_allowed(const schema::Resource& resource, std::string_view v
 }
 
 ApiError not_served(const schema::Resource& resource, const schema::Subresource& subresource) {
-  return about(501, "NotImplemented",
-               fmt::format("{}/{} is not served by this API server", qualified(resource),
-                           subresource.name),
-               resource, "");
+  return about(
+      501, "NotImplemented",
+      fmt::format("{}/{} is not served by this API server", qualified(resource), subresource.name),
+      resource, "");
 }
 
 ApiError already_exists(const schema::Resource& resource, std::string_view name) {

@@ -16,24 +16,6 @@ using schema::Value;
 constexpr std::string_view kOrphan = "orphan";
 constexpr std::string_view kForeground = "foregroundDeletion";
 
-Outcome<Done0> check_preconditions(const WriteRequest& request, const DeleteOptions& options,
-                                   const Value& old) {
-  const auto differs = [&](std::string_view what, const std::string& wanted,
-                           std::string_view found) {
-    return conflict(*request.target.resource, request.target.name,
-                    fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: "
-                                "{}",
-                                what, wanted, what, found));
-  };
-  const std::string_view uid = old.at("metadata.uid").as_string();
-  if (options.uid && *options.uid != uid) return differs("UID", *options.uid, uid);
-  const std::string_view version = old.at("metadata.resourceVersion").as_string();
-  if (options.resource_version && *options.resource_version != version) {
-    return differs("ResourceVersion", *options.resource_version, version);
-  }
-  return Done0();
-}
-
 // The grace that a deletion gives: only pods that a node may run have any.
 int64_t grace_of(const WriteRequest& request, const DeleteOptions& options, const Value& old) {
   if (!request.strategy->is(kGraceful)) return 0;
@@ -77,6 +59,33 @@ bool is_namespace(const WriteRequest& request) {
 }
 
 }  // namespace
+
+Outcome<Done0> check_preconditions(const WriteRequest& request, const DeleteOptions& options,
+                                   const Value& old) {
+  const auto differs = [&](std::string_view what, const std::string& wanted,
+                           std::string_view found) {
+    return conflict(*request.target.resource, request.target.name,
+                    fmt::format("Precondition failed: {} in precondition: {}, {} in object meta: "
+                                "{}",
+                                what, wanted, what, found));
+  };
+  const std::string_view uid = old.at("metadata.uid").as_string();
+  if (options.uid && *options.uid != uid) return differs("UID", *options.uid, uid);
+  const std::string_view version = old.at("metadata.resourceVersion").as_string();
+  if (options.resource_version && *options.resource_version != version) {
+    return differs("ResourceVersion", *options.resource_version, version);
+  }
+  return Done0();
+}
+
+Outcome<Done0> check_propagation(const DeleteOptions& options) {
+  const std::string& how = options.propagation;
+  if (how.empty() || how == "Orphan" || how == "Background" || how == "Foreground") return Done0();
+  return bad_request(
+      fmt::format("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported "
+                  "value: \"{}\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
+                  how));
+}
 
 ObjectPtr success_status(const schema::Resource& resource, std::string_view name,
                          std::string_view uid, int code) {
@@ -219,13 +228,8 @@ RegistryImpl::Answer<Written> RegistryImpl::do_remove(Target target, DeleteOptio
   if ((request.target.resource->verbs & schema::kDelete) == 0 || !request.subresource.empty()) {
     co_return method_not_allowed(*request.target.resource, "delete");
   }
-  const std::string& how = options.propagation;
-  if (!how.empty() && how != "Orphan" && how != "Background" && how != "Foreground") {
-    co_return bad_request(
-        fmt::format("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported "
-                    "value: \"{}\": supported values: \"Background\", \"Foreground\", \"Orphan\"",
-                    how));
-  }
+  Outcome<Done0> sound = check_propagation(options);
+  if (!sound) co_return sound.error();
   Outcome<store::EntryPtr> loaded = co_await load(request.key);
   if (!loaded) co_return loaded.error();
   store::EntryPtr current = *loaded;

@@ -13,6 +13,11 @@ namespace {
 using schema::Document;
 using schema::Value;
 
+constexpr int kConflict = 409;
+constexpr int kMostEvictions = 20;  // of a pod that keeps changing
+// That many unconfirmed evictions mean that the budget's controller is away.
+constexpr size_t kMostDisruptedPods = 2000;
+
 // Of the eviction's options, as in a body of DELETE.
 DeleteOptions options_of(const Value& eviction) {
   DeleteOptions options;
@@ -30,11 +35,16 @@ DeleteOptions options_of(const Value& eviction) {
   return options;
 }
 
-// A pod that does not run disturbs nobody when it goes.
-bool is_undisturbing(const Value& pod) {
+// A pod that will not run again disturbs nobody when it goes.
+bool is_over(const Value& pod) {
   const std::string_view phase = pod.at("status.phase").as_string();
-  return phase == "Succeeded" || phase == "Failed" || phase == "Pending" ||
+  return phase == "Succeeded" || phase == "Failed" ||
          !pod.at("metadata.deletionTimestamp").is_null();
+}
+
+bool is_pending(const Value& pod) {
+  return pod.at("status.phase").as_string() == "Pending" &&
+         pod.at("metadata.deletionTimestamp").is_null();
 }
 
 bool is_ready(const Value& pod) {
@@ -53,8 +63,8 @@ ApiError refused(std::string why, int retry_after) {
 
 }  // namespace
 
-RegistryImpl::Answer<Done0> RegistryImpl::take_disruption(const Value& pod,
-                                                          const WriteRequest& request) {
+RegistryImpl::Answer<RegistryImpl::Disruption> RegistryImpl::take_disruption(
+    const Value& pod, const WriteRequest& request) {
   const schema::Resource& budgets = *schema::find_resource("policy", "v1", "poddisruptionbudgets");
   store::RangeRequest all;
   all.key = space_prefix(budgets, request.target.space);
@@ -76,7 +86,7 @@ RegistryImpl::Answer<Done0> RegistryImpl::take_disruption(const Value& pod,
       chosen = entry;
       budget = std::move(each);
     }
-    if (!chosen) co_return Done0();
+    if (!chosen) co_return Disruption::kPaid;  // nobody minds
     const std::string name(budget.root.at("metadata.name").as_string());
     const Value& status = budget.root.get("status");
     const int64_t healthy = status.get("currentHealthy").as_int();
@@ -84,8 +94,8 @@ RegistryImpl::Answer<Done0> RegistryImpl::take_disruption(const Value& pod,
     const std::string_view policy = budget.root.at("spec.unhealthyPodEvictionPolicy").as_string();
     if (!is_ready(pod)) {
       // What is not healthy anyway may go, unless the application needs what is left.
-      if (policy == "AlwaysAllow") co_return Done0();
-      if (healthy >= desired && desired > 0) co_return Done0();
+      if (policy == "AlwaysAllow") co_return Disruption::kNone;
+      if (healthy >= desired && desired > 0) co_return Disruption::kNone;
     }
     if (status.get("observedGeneration").as_int() <
         budget.root.at("metadata.generation").as_int()) {
@@ -100,7 +110,12 @@ RegistryImpl::Answer<Done0> RegistryImpl::take_disruption(const Value& pod,
                                     name, desired, healthy),
                         0);
     }
-    if (request.context.dry_run) co_return Done0();
+    if (status.get("disruptedPods").size() > kMostDisruptedPods) {
+      co_return forbidden(budgets, name,
+                          "DisruptedPods map too big - too many evictions not confirmed by PDB "
+                          "controller");
+    }
+    if (request.context.dry_run) co_return Disruption::kPaid;
     Value& changed = budget.root.ensure(budget.arena, "status");
     changed.set(budget.arena, "disruptionsAllowed", Value::integer(allowed - 1));
     changed.ensure(budget.arena, "disruptedPods")
@@ -111,8 +126,76 @@ RegistryImpl::Answer<Done0> RegistryImpl::take_disruption(const Value& pod,
         co_await put(chosen->key, encode_stored(budget.root, budgets),
                      store::Expect::at(chosen->mod_revision), chosen->lease);
     if (!outcome) co_return from_status(outcome.status());
-    if (outcome->applied) co_return Done0();
+    if (outcome->applied) co_return Disruption::kPaid;
   }
+}
+
+// Says on the pod why it goes, for whoever owns it.
+// https://kubernetes.io/docs/concepts/workloads/pods/disruptions/#pod-disruption-conditions
+RegistryImpl::Answer<Done0> RegistryImpl::mark_disrupted(WriteRequest& request,
+                                                         DeleteOptions& options) {
+  PodCondition evicted;
+  evicted.type = "DisruptionTarget";
+  evicted.reason = "EvictionByEvictionAPI";
+  evicted.message = "Eviction API: evicting";
+  Outcome<store::EntryPtr> loaded = co_await load(request.key);
+  if (!loaded) co_return loaded.error();
+  store::EntryPtr current = *loaded;
+  while (current != nullptr) {
+    Document pod = decode_stored(*current, current->mod_revision, *request.storage);
+    Outcome<Done0> met = check_preconditions(request, options, pod.root);
+    if (!met) co_return met.error();
+    set_condition(pod, evicted, clock_());
+    schema::sort_deep(pod.root);
+    Result<store::WriteOutcome> outcome =
+        co_await put(request.key, encode_stored(pod.root, *request.storage),
+                     store::Expect::at(current->mod_revision), current->lease);
+    if (!outcome) co_return from_status(outcome.status());
+    if (outcome->applied) {
+      if (options.resource_version) options.resource_version = std::to_string(outcome->revision);
+      co_return Done0();
+    }
+    current = outcome->previous;
+  }
+  co_return request.not_found();
+}
+
+RegistryImpl::Answer<Written> RegistryImpl::evict_once(WriteRequest& request,
+                                                       const DeleteOptions& wanted, bool* changed) {
+  *changed = false;
+  Outcome<store::EntryPtr> loaded = co_await load(request.key);
+  if (!loaded) co_return loaded.error();
+  if (*loaded == nullptr) co_return request.not_found();
+  const Document pod = decode_stored(**loaded, (*loaded)->mod_revision, *request.storage);
+  // Before a disruption is spent: they would fail the removal.
+  Outcome<Done0> allowed = check_preconditions(request, wanted, pod.root);
+  if (!allowed) co_return allowed.error();
+  DeleteOptions options = wanted;
+  if (!options.uid) options.uid = std::string(pod.root.at("metadata.uid").as_string());
+  bool pinned = is_pending(pod.root);
+  if (!pinned && !is_over(pod.root)) {
+    Outcome<Disruption> taken = co_await take_disruption(pod.root, request);
+    if (!taken) co_return taken.error();
+    pinned = *taken == Disruption::kNone;
+  }
+  // What nothing was spent for must go as it was judged: ready a moment later, it would count.
+  pinned = pinned && !options.resource_version;
+  if (pinned) {
+    options.resource_version = std::string(pod.root.at("metadata.resourceVersion").as_string());
+  }
+  if (!request.context.dry_run) {
+    Outcome<Done0> marked = co_await mark_disrupted(request, options);
+    if (!marked) {
+      *changed = pinned && marked.error().code == kConflict;
+      co_return marked.error();
+    }
+  }
+  Target target = request.target;
+  target.subresource = nullptr;
+  Outcome<Written> removed =
+      co_await do_remove(std::move(target), std::move(options), request.context);
+  *changed = pinned && !removed && removed.error().code == kConflict;
+  co_return removed;
 }
 
 RegistryImpl::Answer<Written> RegistryImpl::evict(WriteRequest& request, Document body) {
@@ -123,28 +206,28 @@ RegistryImpl::Answer<Written> RegistryImpl::evict(WriteRequest& request, Documen
                 "Eviction", schema::Conform::kObject, request);
   if (taken) taken = check_names(body, request);
   if (!taken) co_return taken.error();
-  Outcome<store::EntryPtr> loaded = co_await load(request.key);
-  if (!loaded) co_return loaded.error();
-  if (*loaded == nullptr) co_return request.not_found();
-  const Document pod = decode_stored(**loaded, (*loaded)->mod_revision, *request.storage);
-  DeleteOptions options = options_of(body.root);
-  const std::string_view uid = pod.root.at("metadata.uid").as_string();
-  // Before a disruption is spent: the precondition would fail the removal.
-  const bool other = options.uid && *options.uid != uid;
-  if (!other && !is_undisturbing(pod.root)) {
-    Outcome<Done0> allowed = co_await take_disruption(pod.root, request);
-    if (!allowed) co_return allowed.error();
+  // kubectl drain --dry-run=server says it here, not in the query.
+  for (const Value& each : body.root.at("deleteOptions.dryRun").items()) {
+    if (each.as_string() != "All") {
+      co_return bad_request(
+          fmt::format("deleteOptions.dryRun: Unsupported value: \"{}\": supported values: \"All\"",
+                      each.as_string()));
+    }
+    request.context.dry_run = true;
   }
-  if (!options.uid) options.uid = std::string(uid);
-  Target target = request.target;
-  target.subresource = nullptr;
-  Outcome<Written> removed =
-      co_await do_remove(std::move(target), std::move(options), request.context);
-  if (!removed) co_return removed.error();
-  removed->object = success_status(*request.target.resource, "", "", 201);
-  removed->created = true;
-  removed->accepted = false;
-  co_return std::move(*removed);
+  const DeleteOptions options = options_of(body.root);
+  taken = check_propagation(options);
+  if (!taken) co_return taken.error();
+  for (int attempt = 1;; ++attempt) {
+    bool changed = false;
+    Outcome<Written> removed = co_await evict_once(request, options, &changed);
+    if (changed && attempt < kMostEvictions) continue;
+    if (!removed) co_return removed.error();
+    removed->object = success_status(*request.target.resource, "", "", 201);
+    removed->created = true;
+    removed->accepted = false;
+    co_return std::move(*removed);
+  }
 }
 
 }  // namespace fairlead::apiserver

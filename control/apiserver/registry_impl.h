@@ -112,7 +112,12 @@ class RegistryImpl : public Registry {
   Answer<Written> bind(WriteRequest& request, schema::Document body);
   // registry_evict.cc
   Answer<Written> evict(WriteRequest& request, schema::Document body);
-  Answer<Done0> take_disruption(const schema::Value& pod, const WriteRequest& request);
+  // With *changed: the pod is not what the decision was about any more.
+  Answer<Written> evict_once(WriteRequest& request, const DeleteOptions& wanted, bool* changed);
+  // kNone: a budget covers the pod, but its going as it is now takes nothing from it.
+  enum class Disruption { kNone, kPaid };
+  Answer<Disruption> take_disruption(const schema::Value& pod, const WriteRequest& request);
+  Answer<Done0> mark_disrupted(WriteRequest& request, DeleteOptions& options);
 
   template <typename T>
   void launch(Answer<T> task, Done<T> done) {
@@ -148,6 +153,19 @@ Outcome<Done0> take_body(schema::Document& body, const schema::Resource& resourc
                          std::string_view kind, schema::Conform mode, WriteRequest& request);
 // Names in a body against those of the request; sets the namespace where the body has none.
 Outcome<Done0> check_names(schema::Document& body, const WriteRequest& request);
+// uid and resourceVersion against what is there.
+Outcome<Done0> check_preconditions(const WriteRequest& request, const DeleteOptions& options,
+                                   const schema::Value& old);
+Outcome<Done0> check_propagation(const DeleteOptions& options);
+
+struct PodCondition {
+  std::string_view type;
+  std::string_view reason = {};
+  std::string_view message = {};
+};
+// Sets a condition of a pod to True, with its time.
+void set_condition(schema::Document& object, const PodCondition& condition, int64_t now);
+
 // A number, or the error in the words of the API.
 Outcome<store::Revision> parse_revision(std::string_view text);
 std::string new_uid();

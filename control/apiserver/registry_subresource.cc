@@ -12,23 +12,60 @@ namespace {
 using schema::Document;
 using schema::Value;
 
-// Sets a condition, with its time.
-void set_condition(Document& object, std::string_view type, int64_t now) {
-  schema::Arena& arena = object.arena;
-  Value conditions = Value::array();
-  for (const Value& each : object.root.at("status.conditions").items()) {
-    if (each.get("type").as_string() != type) conditions.push(arena, each);
+Outcome<Done0> check_target(const Value& binding, const WriteRequest& request) {
+  const Value& node = binding.at("target");
+  if (const std::string_view kind = node.get("kind").as_string(); !kind.empty() && kind != "Node") {
+    return invalid(*request.storage, request.target.name,
+                   {{schema::FieldError::Type::kNotSupported, "target.kind",
+                     fmt::format("Unsupported value: \"{}\": supported values: \"<empty>\", "
+                                 "\"Node\"",
+                                 kind)}});
   }
-  Value made = Value::object();
-  made.append(arena, "lastProbeTime", Value());
-  made.append(arena, "lastTransitionTime", Value::string(arena.copy(schema::format_time(now))));
-  made.append(arena, "status", Value::string("True"));
-  made.append(arena, "type", Value::string(arena.copy(type)));
-  conditions.push(arena, made);
-  object.root.ensure(arena, "status").set(arena, "conditions", conditions);
+  if (node.get("name").as_string().empty()) {
+    return invalid(*request.storage, request.target.name,
+                   {{schema::FieldError::Type::kRequired, "target.name", "Required value"}});
+  }
+  return Done0();
+}
+
+// Why a pod cannot be bound now; empty: it can.
+std::string unbindable(const Value& pod, std::string_view name) {
+  if (!pod.at("metadata.deletionTimestamp").is_null()) {
+    return fmt::format("pod {} is being deleted, cannot be assigned to a host", name);
+  }
+  if (const std::string_view node = pod.at("spec.nodeName").as_string(); !node.empty()) {
+    return fmt::format("pod {} is already assigned to node \"{}\"", name, node);
+  }
+  if (!pod.at("spec.schedulingGates").empty()) {
+    return fmt::format("pod {} has non-empty .spec.schedulingGates", name);
+  }
+  return {};
 }
 
 }  // namespace
+
+void set_condition(Document& object, const PodCondition& condition, int64_t now) {
+  schema::Arena& arena = object.arena;
+  std::string since = schema::format_time(now);
+  Value conditions = Value::array();
+  for (const Value& each : object.root.at("status.conditions").items()) {
+    if (each.get("type").as_string() != condition.type) {
+      conditions.push(arena, each);
+    } else if (each.get("status").as_string() == "True") {
+      since = each.get("lastTransitionTime").as_string();
+    }
+  }
+  const auto text = [&arena](std::string_view of) { return Value::string(arena.copy(of)); };
+  Value made = Value::object();
+  made.append(arena, "lastProbeTime", Value());
+  made.append(arena, "lastTransitionTime", text(since));
+  if (!condition.message.empty()) made.append(arena, "message", text(condition.message));
+  if (!condition.reason.empty()) made.append(arena, "reason", text(condition.reason));
+  made.append(arena, "status", Value::string("True"));
+  made.append(arena, "type", text(condition.type));
+  conditions.push(arena, made);
+  object.root.ensure(arena, "status").set(arena, "conditions", conditions);
+}
 
 Document scale_of(const Value& object, const schema::Resource& resource) {
   Document scale;
@@ -95,34 +132,25 @@ RegistryImpl::Answer<Written> RegistryImpl::bind(WriteRequest& request, Document
   request.storage = &pods;
   request.strategy = &strategy_of(pods);
   request.key = object_key(pods, request.target.space, request.target.name);
+  taken = check_target(body.root, request);
+  if (!taken) co_return taken.error();
   const std::string node(body.root.at("target.name").as_string());
-  const std::string_view kind = body.root.at("target.kind").as_string();
-  if (node.empty() || (!kind.empty() && kind != "Node")) {
-    co_return invalid(pods, request.target.name,
-                      {{schema::FieldError::Type::kRequired, "target.name", "Required value"}});
+  DeleteOptions preconditions;  // a binding has the same
+  if (const auto uid = body.root.at("metadata.uid").as_string(); !uid.empty()) {
+    preconditions.uid = std::string(uid);
+  }
+  if (const auto version = body.root.at("metadata.resourceVersion").as_string(); !version.empty()) {
+    preconditions.resource_version = std::string(version);
   }
   Outcome<store::EntryPtr> loaded = co_await load(request.key);
   if (!loaded) co_return loaded.error();
   store::EntryPtr current = *loaded;
   while (current != nullptr) {
     const Document old = decode_stored(*current, current->mod_revision, pods);
-    const std::string_view uid = body.root.at("metadata.uid").as_string();
-    if (!uid.empty() && uid != old.root.at("metadata.uid").as_string()) {
-      co_return conflict(pods, request.target.name,
-                         fmt::format("Precondition failed: UID in precondition: {}, UID in object "
-                                     "meta: {}",
-                                     uid, old.root.at("metadata.uid").as_string()));
-    }
-    if (!old.root.at("metadata.deletionTimestamp").is_null()) {
-      co_return conflict(pods, request.target.name,
-                         fmt::format("pod {} is being deleted, cannot be assigned to a host",
-                                     request.target.name));
-    }
-    if (!old.root.at("spec.nodeName").as_string().empty()) {
-      co_return conflict(
-          pods, request.target.name,
-          fmt::format("pod {} is already assigned to node \"{}\"", request.target.name,
-                      old.root.at("spec.nodeName").as_string()));
+    Outcome<Done0> met = check_preconditions(request, preconditions, old.root);
+    if (!met) co_return met.error();
+    if (const std::string why = unbindable(old.root, request.target.name); !why.empty()) {
+      co_return conflict(pods, request.target.name, why);
     }
     Document next = old.clone();
     next.root.ensure(next.arena, "spec")
@@ -131,7 +159,9 @@ RegistryImpl::Answer<Written> RegistryImpl::bind(WriteRequest& request, Document
       next.root.ensure(next.arena, "metadata.annotations")
           .set(next.arena, next.arena.copy(each.key), each.value.clone(next.arena));
     }
-    set_condition(next, "PodScheduled", clock_());
+    PodCondition scheduled;
+    scheduled.type = "PodScheduled";
+    set_condition(next, scheduled, clock_());
     const Status status =
         schema::conform(next, *pods.type()->shape, schema::Conform::kObject, nullptr);
     if (!status) co_return from_status(status);

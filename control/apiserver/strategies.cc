@@ -312,9 +312,9 @@ void restrict_to_subresource(Document& next, const Value& old, std::string_view 
       for (const Value& each : sent.at("status.conditions").items()) {
         if (!decides(each)) conditions.push(made.arena, each.clone(made.arena));
       }
-      Value& status = made.root.ensure(made.arena, "status");
-      status.erase("conditions");
-      if (!conditions.empty()) status.set(made.arena, "conditions", conditions);
+      Value& shown_status = made.root.ensure(made.arena, "status");
+      shown_status.erase("conditions");
+      if (!conditions.empty()) shown_status.set(made.arena, "conditions", conditions);
     }
   } else if (subresource == "approval") {
     from_sent("status", "conditions");

@@ -13,13 +13,13 @@
 namespace fairlead::apiserver {
 
 enum StrategyFlags : uint16_t {
-  kGeneration = 1,         // metadata.generation counts changes of what is desired
-  kConditionalOnly = 2,    // updates name a resourceVersion
-  kCreateOnUpdate = 4,     // a PUT of what is not there creates it
-  kKeepsStatus = 8,        // what a creation says of status counts
-  kGraceful = 16,          // deletion is announced to a node first
-  kExpires = 32,           // goes away by itself
-  kStatusSetsLabels = 64,  // labels may be written through /status
+  kGeneration = 1,              // metadata.generation counts changes of what is desired
+  kConditionalOnly = 2,         // updates name a resourceVersion
+  kCreateOnUpdate = 4,          // a PUT of what is not there creates it
+  kKeepsStatus = 8,             // what a creation says of status counts
+  kGraceful = 16,               // deletion is announced to a node first
+  kExpires = 32,                // goes away by itself
+  kStatusSetsLabels = 64,       // labels may be written through /status
   kOrphansByDefault = 128,      // a deletion that does not say leaves dependents alone
   kAnnotationsAreDesire = 256,  // with kGeneration: they count
   kLabelsAreDesire = 512,       // the same

@@ -6,6 +6,44 @@ namespace {
 
 class RegistryRemove : public RegistryTest {
  protected:
+  // Lets a test do something between a removal's decision and the removal.
+  class Interloper : public Admission {
+   public:
+    explicit Interloper(RegistryRemove& test) : test_(test) {}
+    void admit(Write& write, std::function<void(Outcome<Done0>)> done) override {
+      if (write.operation != Operation::kDelete || !test_.before_removal_) return done(Done0());
+      std::exchange(test_.before_removal_, nullptr)([done] { done(Done0()); });
+    }
+
+   private:
+    RegistryRemove& test_;
+  };
+
+  void add_hooks(Hooks& hooks) override {
+    hooks.admission.push_back(std::make_unique<Interloper>(*this));
+  }
+  std::string evict(std::string_view name, std::string_view options = "gracePeriodSeconds: 0") {
+    return create("pods/eviction",
+                  fmt::format("{{apiVersion: policy/v1, kind: Eviction, metadata: {{name: {}}}, "
+                              "deleteOptions: {{{}}}}}",
+                              name, options),
+                  name);
+  }
+  // For pods with app=x.
+  void make_budget(std::string_view status) {
+    ASSERT_EQ(create("policy/v1 poddisruptionbudgets",
+                     "{metadata: {name: p}, spec: {minAvailable: 1, selector: {matchLabels: {app: "
+                     "x}}}}"),
+              "p");
+    ASSERT_EQ(patch("policy/v1 poddisruptionbudgets/status", "p",
+                    fmt::format("{{status: {{observedGeneration: 1, {}}}}}", status)),
+              "p");
+  }
+
+  std::function<void(std::function<void()>)> before_removal_;
+  static constexpr std::string_view kRefused =
+      "429 TooManyRequests: Cannot evict pod as it would violate the pod's disruption budget.";
+
   static DeleteOptions propagation(std::string how) {
     DeleteOptions options;
     options.propagation = std::move(how);
@@ -142,15 +180,6 @@ TEST_F(RegistryRemove, EvictionSpendsDisruptions) {
                    "{metadata: {name: p}, spec: {minAvailable: 1, selector: {matchLabels: {app: "
                    "x}}}}"),
             "p");
-  const auto evict = [this](const char* name) {
-    return create("pods/eviction",
-                  fmt::format("{{apiVersion: policy/v1, kind: Eviction, metadata: {{name: {}}}, "
-                              "deleteOptions: {{gracePeriodSeconds: 0}}}}",
-                              name),
-                  name);
-  };
-  constexpr std::string_view kRefused =
-      "429 TooManyRequests: Cannot evict pod as it would violate the pod's disruption budget.";
   EXPECT_EQ(evict("a"), kRefused);  // the controller has not looked at it yet
   EXPECT_EQ(patch("policy/v1 poddisruptionbudgets/status", "p",
                   "{status: {observedGeneration: 1, disruptionsAllowed: 1, currentHealthy: 2, "
@@ -163,6 +192,75 @@ TEST_F(RegistryRemove, EvictionSpendsDisruptions) {
   EXPECT_EQ(last_error_.causes[0].message,
             "The disruption budget p needs 1 healthy pods and has 2 currently");
   EXPECT_EQ(list("pods"), "b");
+}
+
+TEST_F(RegistryRemove, EvictionsDryRunInTheBody) {
+  make_running_pod("a");
+  make_budget("disruptionsAllowed: 1, currentHealthy: 2, desiredHealthy: 1");
+  EXPECT_EQ(evict("a", "dryRun: [Some]"),
+            "400 BadRequest: deleteOptions.dryRun: Unsupported value: \"Some\": supported values: "
+            "\"All\"");
+  EXPECT_EQ(evict("a", "dryRun: [All]"), "Success");
+  EXPECT_EQ(get("policy/v1 poddisruptionbudgets", "p", "status.disruptionsAllowed"), "1");
+  EXPECT_EQ(get("pods", "a", "metadata.deletionTimestamp"), "null");
+}
+
+TEST_F(RegistryRemove, EvictionSpendsNothingInVain) {
+  make_running_pod("a");
+  make_budget("disruptionsAllowed: 1, currentHealthy: 2, desiredHealthy: 1");
+  EXPECT_EQ(evict("a", "preconditions: {resourceVersion: '1'}").substr(0, 12), "409 Conflict");
+  EXPECT_EQ(evict("a", "preconditions: {uid: other}").substr(0, 12), "409 Conflict");
+  EXPECT_EQ(evict("a", "propagationPolicy: Sideways").substr(0, 14), "400 BadRequest");
+  EXPECT_EQ(get("policy/v1 poddisruptionbudgets", "p", "status.disruptionsAllowed"), "1");
+}
+
+TEST_F(RegistryRemove, EvictionSaysWhyThePodGoes) {
+  make_running_pod("a");
+  const std::string version = last("metadata.resourceVersion");
+  EXPECT_EQ(evict("a", fmt::format("preconditions: {{resourceVersion: '{}'}}", version)),
+            "Success");
+  get("pods", "a", "kind");
+  const auto conditions = last_->value().at("status.conditions").items();
+  ASSERT_EQ(conditions.size(), 2u);
+  EXPECT_EQ(field_text(conditions[1], "type"), "DisruptionTarget");
+  EXPECT_EQ(field_text(conditions[1], "reason"), "EvictionByEvictionAPI");
+  EXPECT_NE(last("metadata.deletionTimestamp"), "null");
+}
+
+// A pod that becomes ready between the decision and the removal counts for the budget again.
+TEST_F(RegistryRemove, EvictionOfAPodThatBecomesReady) {
+  for (const char* before : {"{status: {phase: Pending}}",
+                             "{status: {phase: Running, conditions: [{type: Ready, status: "
+                             "'False'}]}}"}) {
+    make_running_pod("a");
+    ASSERT_EQ(patch("pods/status", "a", before), "a");
+    make_budget("disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1");
+    before_removal_ = [this](std::function<void()> done) {
+      registry_->patch(target("pods/status", "a"), PatchType::kMerge,
+                       parsed("{status: {phase: Running, conditions: [{type: Ready, status: "
+                              "'True'}]}}"),
+                       false, {}, [done](const Outcome<Written>& written) {
+                         EXPECT_TRUE(written.ok());
+                         done();
+                       });
+    };
+    EXPECT_EQ(evict("a"), kRefused) << before;
+    EXPECT_EQ(get("pods", "a", "metadata.deletionTimestamp"), "null");
+    ASSERT_EQ(patch("pods/status", "a", before), "a");
+    EXPECT_EQ(evict("a"), "Success");
+    EXPECT_EQ(remove("policy/v1 poddisruptionbudgets", "p"), "Success");
+  }
+}
+
+TEST_F(RegistryRemove, EvictionWaitsForABudgetsController) {
+  std::string disrupted;
+  for (int i = 0; i <= 2000; ++i) {
+    disrupted += fmt::format("{}p{}: '2023-11-14T22:13:20Z'", i == 0 ? "" : ", ", i);
+  }
+  make_running_pod("a");
+  make_budget("disruptionsAllowed: 1, currentHealthy: 2, desiredHealthy: 1, disruptedPods: {" +
+              disrupted + "}");
+  EXPECT_EQ(evict("a").substr(0, 13), "403 Forbidden");
 }
 
 }  // namespace

@@ -309,6 +309,36 @@ TEST_F(RegistryWrite, Scale) {
   EXPECT_EQ(get("apps/v1 deployments", "d", "metadata.generation"), "3");
 }
 
+TEST_F(RegistryWrite, BindingRefusals) {
+  ASSERT_EQ(create("pods",
+                   "{metadata: {name: g}, spec: {schedulingGates: [{name: example.com/wait}], "
+                   "containers: [{name: c, image: i}]}}"),
+            "g");
+  EXPECT_EQ(create("pods/binding", "{metadata: {name: g}, target: {kind: Node, name: n}}", "g"),
+            "409 Conflict: Operation cannot be fulfilled on pods \"g\": pod g has non-empty "
+            ".spec.schedulingGates");
+  ASSERT_EQ(create("pods", kPod), "a");
+  EXPECT_EQ(create("pods/binding", "{metadata: {name: a}, target: {kind: Pod, name: n}}", "a"),
+            "422 Invalid: Pod \"a\" is invalid: target.kind: Unsupported value: \"Pod\": supported "
+            "values: \"<empty>\", \"Node\"");
+  EXPECT_EQ(create("pods/binding", "{metadata: {name: a}, target: {kind: Node}}", "a"),
+            "422 Invalid: Pod \"a\" is invalid: target.name: Required value");
+  const std::string version = get("pods", "a", "metadata.resourceVersion");
+  const auto bind_at = [this](const std::string& resource_version) {
+    return create("pods/binding",
+                  fmt::format("{{metadata: {{name: a, resourceVersion: '{}'}}, target: {{name: "
+                              "n}}}}",
+                              resource_version),
+                  "a");
+  };
+  EXPECT_EQ(bind_at("1"),
+            fmt::format("409 Conflict: Operation cannot be fulfilled on pods \"a\": Precondition "
+                        "failed: ResourceVersion in precondition: 1, ResourceVersion in object "
+                        "meta: {}",
+                        version));
+  EXPECT_EQ(bind_at(version), "Success");
+}
+
 TEST_F(RegistryWrite, Binding) {
   ASSERT_EQ(create("pods", kPod), "a");
   constexpr std::string_view kBinding =
