@@ -48,9 +48,9 @@ class Reservation {
  public:
   virtual ~Reservation() = default;
   // The write happened or did not: keeps what it needs, gives back what it does not, and what the
-  // previous object held and the next does not. Called once; not at all when nobody can know
-  // whether the write happened: what is reserved stays then.
-  virtual void settle(bool happened) = 0;
+  // previous object held and the next does not; then calls `done`, until which it must live. Called
+  // once; not at all when nobody can know whether the write happened: what is reserved stays then.
+  virtual void settle(bool happened, std::function<void()> done) = 0;
 };
 
 class Reserver {

@@ -131,15 +131,15 @@ Task<Attempt> RegistryImpl::erase_object(WriteRequest& request, const Value& old
     Result<store::WriteOutcome> outcome =
         co_await erase(request.key, store::Expect::at(current->mod_revision));
     if (!outcome) {
-      // Whether it was removed is unknown: what it holds is left to the repair.
+      // Unavailable: whether it was removed is unknown. What it holds is left to the repair.
       attempt.answer = from_status(outcome.status());
-      for (const auto& each : *reserved) each->settle(false);
+      if (outcome.status().code() != StatusCode::kUnavailable) co_await settle(*reserved, false);
       co_return attempt;
     }
     happened = outcome->applied;
     attempt.current = outcome->previous;
   }
-  for (const auto& each : *reserved) each->settle(happened && !request.context.dry_run);
+  co_await settle(*reserved, happened && !request.context.dry_run);
   if (!happened) co_return attempt;
   Written written;
   written.object = success_status(*request.target.resource, request.target.name,

@@ -96,6 +96,7 @@ class RegistryImpl : public Registry {
                        store::EntryPtr current);
   Answer<Done0> admit(Write& write);
   Answer<std::vector<std::unique_ptr<Reservation>>> reserve(Write& write);
+  Task<Done0> settle(std::vector<std::unique_ptr<Reservation>>& made, bool happened);
   Task<Result<store::LeaseId>> lease_for(const WriteRequest& request);
 
   // registry_delete.cc

@@ -53,12 +53,23 @@ RegistryImpl::Answer<std::vector<std::unique_ptr<Reservation>>> RegistryImpl::re
         pool_, [reserver, &write](auto done) { reserver->reserve(write, std::move(done)); });
     Outcome<std::unique_ptr<Reservation>> reservation = co_await call;
     if (!reservation) {
-      for (const auto& earlier : made) earlier->settle(false);
+      co_await settle(made, false);
       co_return reservation.error();
     }
     if (*reservation != nullptr) made.push_back(std::move(*reservation));
   }
   co_return made;
+}
+
+Task<Done0> RegistryImpl::settle(std::vector<std::unique_ptr<Reservation>>& made, bool happened) {
+  for (const std::unique_ptr<Reservation>& each : made) {
+    Reservation* reservation = each.get();
+    StoreCall<Done0> call(pool_, [reservation, happened](auto done) {
+      reservation->settle(happened, [done] { done(Done0()); });
+    });
+    co_await call;
+  }
+  co_return Done0();
 }
 
 Task<Result<store::LeaseId>> RegistryImpl::lease_for(const WriteRequest& request) {
@@ -129,14 +140,14 @@ Task<Attempt> RegistryImpl::commit(WriteRequest& request, Document& next, const 
   }
   if (!reserved->empty() || request.context.dry_run) text = encode_stored(next.root, storage);
   if (request.context.dry_run) {
-    for (const auto& each : *reserved) each->settle(false);
+    co_await settle(*reserved, false);
     const store::Revision revision = current ? current->mod_revision : 0;
     attempt.answer = written(presented(request, next, revision), !old, request);
     co_return attempt;
   }
   Result<store::LeaseId> lease = co_await lease_for(request);
   if (!lease) {
-    for (const auto& each : *reserved) each->settle(false);
+    co_await settle(*reserved, false);
     attempt.answer = from_status(lease.status());
     co_return attempt;
   }
@@ -146,9 +157,7 @@ Task<Attempt> RegistryImpl::commit(WriteRequest& request, Document& next, const 
   const bool happened = outcome.ok() && outcome->applied;
   // Whether an unavailable store has written is unknown: what was reserved is kept, for the repair.
   const bool unknown = !outcome && outcome.status().code() == StatusCode::kUnavailable;
-  for (const auto& each : *reserved) {
-    if (!unknown) each->settle(happened);
-  }
+  if (!unknown) co_await settle(*reserved, happened);
   if (!outcome) {
     attempt.answer = from_status(outcome.status());
   } else if (!happened) {

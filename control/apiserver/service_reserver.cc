@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <random>
 #include <set>
 #include <utility>
@@ -47,14 +48,17 @@ class ServiceReserver::Held : public Reservation {
     if (write.previous) before_ = reservation_keys(*write.previous);
   }
 
-  void settle(bool happened) override {
-    for (const auto& [key, revision] : made_) {
-      if (!happened) store_.remove(key, store::Expect::at(revision), [](auto) {});
+  // Removes at the revisions that were seen: what the service has taken again since stays.
+  void settle(bool happened, std::function<void()> done) override {
+    const auto& leaving = happened ? left_ : made_;
+    auto waiting = std::make_shared<std::atomic<size_t>>(leaving.size() + 1);
+    const auto one_less = [waiting, done = std::move(done)] {
+      if (waiting->fetch_sub(1) == 1) done();
+    };
+    for (const auto& [key, revision] : leaving) {
+      store_.remove(key, store::Expect::at(revision), [one_less](auto) { one_less(); });
     }
-    if (!happened) return;
-    for (const std::string& key : before_) {
-      if (std::find(wanted_.begin(), wanted_.end(), key) == wanted_.end()) give_back(key);
-    }
+    one_less();
   }
 
   const std::string& owner() const { return owner_; }
@@ -69,23 +73,27 @@ class ServiceReserver::Held : public Reservation {
     made_.emplace_back(std::move(key), revision);
   }
 
- private:
-  // Only what is this service's still.
-  void give_back(const std::string& key) {
-    store::RangeRequest request;
-    request.key = key;
-    store_.range(request, [&store = store_, owner = owner_](Result<store::RangeResult> found) {
-      if (!found || found->entries.empty() || found->entries[0]->value != owner) return;
-      const store::Entry& entry = *found->entries[0];
-      store.remove(entry.key, store::Expect::at(entry.mod_revision), [](auto) {});
-    });
+  void leaves(std::string key, store::Revision revision) {
+    left_.emplace_back(std::move(key), revision);
   }
+  // What the service had and wants no more.
+  std::vector<std::string> unwanted() const {
+    std::vector<std::string> keys;
+    for (const std::string& key : before_) {
+      if (!wants(key)) keys.push_back(key);
+    }
+    return keys;
+  }
+
+ private:
+  using Places = std::vector<std::pair<std::string, store::Revision>>;
 
   store::Store& store_;
   std::string owner_;
   std::vector<std::string> before_;
   std::vector<std::string> wanted_;
-  std::vector<std::pair<std::string, store::Revision>> made_;
+  Places made_;  // for this write
+  Places left_;  // by it
 };
 
 void ServiceReserver::reserve(Write& write,
@@ -95,37 +103,61 @@ void ServiceReserver::reserve(Write& write,
 
 Task<Outcome<ServiceReserver::Taken>> ServiceReserver::take(const Write& write, Held& held,
                                                             std::string key) {
+  // Nothing is written for what the service has: where it got lost, the repair makes it anew.
   if (held.had(key) || held.wants(key)) {
-    // Made anew where it got lost: whoever else has it is found by the repair.
     held.want(std::move(key));
     co_return Taken::kYes;
   }
   if (write.dry_run) {
-    StoreCall<Result<store::RangeResult>> look(pool_, [this, &key](auto done) {
-      store::RangeRequest request;
-      request.key = key;
-      store_.range(std::move(request), std::move(done));
-    });
-    Result<store::RangeResult> found = co_await look;
-    if (!found) co_return from_status(found.status());
-    if (!found->entries.empty()) co_return Taken::kInUse;
+    Outcome<store::EntryPtr> found = co_await look(key);
+    if (!found) co_return found.error();
+    if (*found && (*found)->value != held.owner()) co_return Taken::kInUse;
     held.want(std::move(key));
     co_return Taken::kYes;
   }
-  StoreCall<Result<store::WriteOutcome>> put(pool_, [this, &key, &held](auto done) {
-    store_.put(key, held.owner(), store::Expect::absent(), 0, std::move(done));
-  });
-  Result<store::WriteOutcome> outcome = co_await put;
-  if (!outcome) co_return from_status(outcome.status());
-  if (!outcome->applied) {
-    if (outcome->previous == nullptr || outcome->previous->value != held.owner()) {
-      co_return Taken::kInUse;
+  store::Expect expect = store::Expect::absent();
+  while (true) {
+    StoreCall<Result<store::WriteOutcome>> put(pool_, [this, &key, &held, expect](auto done) {
+      store_.put(key, held.owner(), expect, 0, std::move(done));
+    });
+    Result<store::WriteOutcome> outcome = co_await put;
+    if (!outcome) co_return from_status(outcome.status());
+    const store::EntryPtr& there = outcome->previous;
+    if (outcome->applied) {
+      // A key of its own may be wanted by another write to the same service that is on its way: it
+      // stays when this one fails, and the repair gives it back when nobody wants it.
+      if (there == nullptr) held.made(key, outcome->revision);
+      held.want(std::move(key));
+      co_return Taken::kYes;
     }
-  } else {
-    held.made(key, outcome->revision);
+    if (there != nullptr && there->value != held.owner()) co_return Taken::kInUse;
+    // Its own, from a write that has let go of it or is about to: taken again at a new revision, at
+    // which that write does not remove it. Null: that write was just faster.
+    expect = there ? store::Expect::at(there->mod_revision) : store::Expect::absent();
   }
-  held.want(std::move(key));
-  co_return Taken::kYes;
+}
+
+Task<Outcome<store::EntryPtr>> ServiceReserver::look(std::string key) {
+  StoreCall<Result<store::RangeResult>> call(pool_, [this, &key](auto done) {
+    store::RangeRequest request;
+    request.key = key;
+    store_.range(std::move(request), std::move(done));
+  });
+  Result<store::RangeResult> found = co_await call;
+  if (!found) co_return from_status(found.status());
+  if (found->entries.empty()) co_return store::EntryPtr();
+  co_return found->entries[0];
+}
+
+Task<Outcome<Done0>> ServiceReserver::note_unwanted(Held& held) {
+  for (std::string& key : held.unwanted()) {
+    Outcome<store::EntryPtr> found = co_await look(key);
+    if (!found) co_return found.error();
+    if (*found && (*found)->value == held.owner()) {
+      held.leaves(std::move(key), (*found)->mod_revision);
+    }
+  }
+  co_return Done0();
 }
 
 Task<Outcome<int64_t>> ServiceReserver::pick(const Write& write, Held& held,
@@ -302,17 +334,27 @@ Task<Outcome<Done0>> ServiceReserver::reserve_ports(Write& write, Held& held) {
 
 Task<Outcome<std::unique_ptr<Reservation>>> ServiceReserver::run(Write& write) {
   auto held = std::make_unique<Held>(store_, write);
+  Outcome<Done0> done = Done0();
   if (write.operation != Operation::kDelete) {
-    Outcome<Done0> done = co_await reserve_addresses(write, *held);
-    if (done) {
+    Outcome<Done0> reserved = co_await reserve_addresses(write, *held);
+    if (reserved) {
       Outcome<Done0> ports = co_await reserve_ports(write, *held);
-      done = std::move(ports);
+      reserved = std::move(ports);
     }
-    if (!done) {
-      held->settle(false);
-      co_return done.error();
-    }
-    schema::sort_deep(write.next->root);
+    done = std::move(reserved);
+    if (done) schema::sort_deep(write.next->root);
+  }
+  if (done && !write.dry_run) {
+    Outcome<Done0> noted = co_await note_unwanted(*held);
+    done = std::move(noted);
+  }
+  if (!done) {
+    Held* failed = held.get();
+    StoreCall<Done0> settled(pool_, [failed](auto finished) {
+      failed->settle(false, [finished] { finished(Done0()); });
+    });
+    co_await settled;
+    co_return done.error();
   }
   std::unique_ptr<Reservation> made = std::move(held);
   co_return made;

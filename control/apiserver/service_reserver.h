@@ -52,7 +52,7 @@ class ServiceReserver : public Reserver {
 
  private:
   class Held;
-  // Null: it was free and is held now, or would be. Else why not.
+  // kYes: it is this service's now, or would be.
   enum class Taken { kYes, kInUse };
 
   Task<Outcome<std::unique_ptr<Reservation>>> run(Write& write);
@@ -67,6 +67,10 @@ class ServiceReserver : public Reserver {
                               const std::function<std::string(uint32_t)>& name_of, uint32_t first,
                               uint32_t count);
   Task<Outcome<Taken>> take(const Write& write, Held& held, std::string key);
+  // Null when there is none.
+  Task<Outcome<store::EntryPtr>> look(std::string key);
+  // What settle() gives back, at the revisions of now.
+  Task<Outcome<Done0>> note_unwanted(Held& held);
 
   store::Store& store_;
   WorkerPool& pool_;
