@@ -46,35 +46,53 @@ Status SystemObjects::apply(std::string_view group, std::string_view version,
                        outcome.error().message);
 }
 
-Status SystemObjects::ensure() {
+Status SystemObjects::make_namespaces() {
+  Status first;
   for (const std::string_view name : {"default", "kube-system", "kube-public", "kube-node-lease"}) {
-    RETURN_IF_ERROR(apply("", "v1", "namespaces", "", name,
-                          fmt::format(R"({{"apiVersion":"v1","kind":"Namespace",)"
-                                      R"("metadata":{{"name":"{}"}}}})",
-                                      name)));
+    const Status status = apply("", "v1", "namespaces", "", name,
+                                fmt::format(R"({{"apiVersion":"v1","kind":"Namespace",)"
+                                            R"("metadata":{{"name":"{}"}}}})",
+                                            name));
+    if (first.ok()) first = status;
   }
-  // https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/: where
-  // kube-controller-manager, kube-scheduler and extension servers look.
-  if (!options_.client_ca.empty()) {
-    RETURN_IF_ERROR(
-        apply("", "v1", "configmaps", "kube-system", "extension-apiserver-authentication",
-              fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":)"
-                          R"("extension-apiserver-authentication"}},"data":)"
-                          R"({{"client-ca-file":{}}}}})",
-                          quoted(options_.client_ca))));
+  return first;
+}
+
+// https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/: where
+// kube-controller-manager, kube-scheduler and extension servers look. Once: servers with different
+// authorities would take turns for ever.
+Status SystemObjects::make_authentication() {
+  if (options_.client_ca.empty() || authentication_made_) return {};
+  RETURN_IF_ERROR(apply("", "v1", "configmaps", "kube-system", "extension-apiserver-authentication",
+                        fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":)"
+                                    R"("extension-apiserver-authentication"}},"data":)"
+                                    R"({{"client-ca-file":{}}}}})",
+                                    quoted(options_.client_ca))));
+  authentication_made_ = true;
+  return {};
+}
+
+Status SystemObjects::make_service() {
+  if (options_.ranges.addresses.empty()) return {};
+  const std::string address = options_.ranges.addresses[0].address(0);
+  make_service_cidr();
+  return apply(
+      "", "v1", "services", "default", "kubernetes",
+      fmt::format(
+          R"({{"apiVersion":"v1","kind":"Service","metadata":{{"name":"kubernetes","labels":)"
+          R"({{"component":"apiserver","provider":"kubernetes"}}}},"spec":{{"clusterIP":"{}",)"
+          R"("ports":[{{"name":"https","port":443,"protocol":"TCP","targetPort":{}}}]}}}})",
+          address, options_.port));
+}
+
+Status SystemObjects::refresh() {
+  Status first;
+  for (const auto step : {&SystemObjects::make_namespaces, &SystemObjects::make_authentication,
+                          &SystemObjects::make_service, &SystemObjects::make_endpoints}) {
+    const Status status = (this->*step)();
+    if (first.ok()) first = status;
   }
-  if (!options_.ranges.addresses.empty()) {
-    const std::string address = options_.ranges.addresses[0].address(0);
-    RETURN_IF_ERROR(apply(
-        "", "v1", "services", "default", "kubernetes",
-        fmt::format(
-            R"({{"apiVersion":"v1","kind":"Service","metadata":{{"name":"kubernetes","labels":)"
-            R"({{"component":"apiserver","provider":"kubernetes"}}}},"spec":{{"clusterIP":"{}",)"
-            R"("ports":[{{"name":"https","port":443,"protocol":"TCP","targetPort":{}}}]}}}})",
-            address, options_.port)));
-    make_service_cidr();
-  }
-  return refresh();
+  return first;
 }
 
 void SystemObjects::make_service_cidr() {
@@ -126,7 +144,7 @@ Result<std::vector<std::string>> SystemObjects::living() {
   return addresses;
 }
 
-Status SystemObjects::refresh() {
+Status SystemObjects::make_endpoints() {
   if (options_.address.empty()) return {};
   std::vector<std::string> addresses;
   ASSIGN_OR_RETURN(addresses, living());

@@ -31,9 +31,9 @@ class SystemObjects {
   SystemObjects(Registry& registry, store::Store& store, SystemOptions options)
       : registry_(registry), store_(store), options_(std::move(options)) {}
 
-  // Everything, once; before clients are served.
-  Status ensure();
-  // Keeps this server alive and the endpoints right. To be called every kInterval.
+  // Makes what is missing, keeps this server alive and the endpoints right. To be called before
+  // clients are served, and every kInterval. What fails is the first error, and is tried again with
+  // the next call; the rest is done all the same.
   Status refresh();
   // This server stops: the others take it out of the endpoints.
   void leave();
@@ -43,6 +43,10 @@ class SystemObjects {
  private:
   Status apply(std::string_view group, std::string_view version, std::string_view plural,
                std::string_view space, std::string_view name, const std::string& body);
+  Status make_namespaces();
+  Status make_authentication();
+  Status make_service();
+  Status make_endpoints();
   // KEP-1880: proxies drop what no service has inside these ranges. An object that was made for
   // others stays: it cannot be changed, and the server works without.
   void make_service_cidr();
@@ -52,6 +56,7 @@ class SystemObjects {
   store::Store& store_;
   const SystemOptions options_;
   store::LeaseId lease_ = 0;
+  bool authentication_made_ = false;
 };
 
 }  // namespace fairlead::apiserver

@@ -89,7 +89,7 @@ class Program {
   Status prepare_users();
   Status build_api();
   Status listen();
-  Status make_system_objects();
+  void make_system_objects();
   void start_housekeeping();
   void make_controllers();
   net::Handler handler(apiserver::FrontEnd& front);
@@ -246,7 +246,7 @@ Status Program::listen() {
   return {};
 }
 
-Status Program::make_system_objects() {
+void Program::make_system_objects() {
   apiserver::SystemOptions options;
   // Nobody else could use a loopback address, and the API refuses it as an endpoint.
   const bool loopback = advertised_.starts_with("127.") || advertised_ == "::1";
@@ -255,7 +255,9 @@ Status Program::make_system_objects() {
   options.ranges = ranges_;
   options.client_ca = tls_.client_ca_pem;
   objects_ = std::make_unique<apiserver::SystemObjects>(*registry_, *store_, options);
-  return objects_->ensure();
+  // What cannot be made now comes later: what the store holds is served all the same.
+  const Status status = objects_->refresh();
+  if (!status) LOG_WARNING("{}", status.message());
 }
 
 void Program::start_housekeeping() {
@@ -285,7 +287,7 @@ Status Program::start() {
   RETURN_IF_ERROR(prepare_keys());
   RETURN_IF_ERROR(prepare_users());
   RETURN_IF_ERROR(build_api());
-  RETURN_IF_ERROR(make_system_objects());
+  make_system_objects();
   make_controllers();
   RETURN_IF_ERROR(listen());
   start_housekeeping();

@@ -314,20 +314,39 @@ TEST_F(Services, SystemObjects) {
   options.ranges = ranges_;
   SystemObjects system(*registry_, *store_, options);
   for (int i = 0; i < 2; ++i) {
-    const Status status = system.ensure();
+    const Status status = system.refresh();
     ASSERT_TRUE(status.ok()) << status.message();
   }
   EXPECT_EQ(list("namespaces"), "default kube-node-lease kube-public kube-system");
   EXPECT_EQ(get("services", "kubernetes", "spec.clusterIP"), "10.0.0.1");
   options.address = "192.0.2.2";
   SystemObjects other(*registry_, *store_, options);
-  ASSERT_TRUE(other.ensure().ok());
+  ASSERT_TRUE(other.refresh().ok());
   get("endpoints", "kubernetes", "kind");
   EXPECT_EQ(last_->value().at("subsets").items()[0].get("addresses").size(), 2u);
   other.leave();
   ASSERT_TRUE(system.refresh().ok());
   get("discovery.k8s.io/v1 endpointslices", "kubernetes", "kind");
   EXPECT_EQ(last_->value().at("endpoints").size(), 1u);
+}
+
+// A cluster without its namespaces or its service is one that a user has damaged, or that somebody
+// else's service is in the way of: it mends itself, and says what is wrong until then.
+TEST_F(Services, SystemObjectsComeAgain) {
+  ASSERT_EQ(make("squatter", "clusterIP: 10.0.0.1"), "squatter");
+  SystemOptions options;
+  options.address = "192.0.2.1";
+  options.ranges = ranges_;
+  SystemObjects system(*registry_, *store_, options);
+  EXPECT_FALSE(system.refresh().ok());
+  EXPECT_EQ(list("namespaces"), "default kube-node-lease kube-public kube-system");
+  EXPECT_EQ(get("endpoints", "kubernetes", "kind"), "Endpoints");
+  ASSERT_EQ(remove("services", "squatter"), "Success");
+  EXPECT_TRUE(system.refresh().ok());
+  EXPECT_EQ(get("services", "kubernetes", "spec.clusterIP"), "10.0.0.1");
+  ASSERT_EQ(remove("services", "kubernetes"), "Success");
+  EXPECT_TRUE(system.refresh().ok());
+  EXPECT_EQ(get("services", "kubernetes", "spec.clusterIP"), "10.0.0.1");
 }
 
 TEST_F(Services, CompactionForgetsWhatIsOlderThanTheLast) {
