@@ -14,6 +14,7 @@
 
 #include "control/apiserver/codec.h"
 #include "control/apiserver/registry_open.h"
+#include "control/apiserver/snapshots.h"
 #include "control/apiserver/strategies.h"
 #include "control/apiserver/task.h"
 
@@ -139,6 +140,7 @@ class RegistryImpl : public Registry {
   Hooks hooks_;
   SecondsClock clock_;
   ObjectCache cache_;
+  Snapshots snapshots_;
 
   std::mutex mutex_;
   std::condition_variable idle_;

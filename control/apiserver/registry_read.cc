@@ -153,9 +153,8 @@ RegistryImpl::Answer<ListAnswer> RegistryImpl::do_list(Target target, ListOption
   page.allow_cached = which->cached;
   if (!options.continuation.empty()) {
     const std::optional<Continuation> from = decode_continuation(options.continuation);
-    if (!from || from->revision > store_.revision()) {
-      co_return bad_request("continue key is not valid");
-    }
+    // Its revision may be another server's, of which this one has not heard yet.
+    if (!from) co_return bad_request("continue key is not valid");
     page.key = store::key_after(prefix + from->last);
     page.revision = from->revision;
   }

@@ -12,16 +12,18 @@ namespace {
 // The store's watch, with selectors: an object that begins or ceases to match is added or deleted.
 class SelectingWatch : public ObjectWatch {
  public:
+  // `from`: what the client has seen already.
   SelectingWatch(ObjectCache& cache, const schema::Resource& resource, WatchOptions options,
-                 std::unique_ptr<store::Watch> watch)
+                 std::unique_ptr<store::Watch> watch, store::Revision from)
       : cache_(cache),
         resource_(resource),
         options_(std::move(options)),
         watch_(std::move(watch)),
-        filtered_(!options_.labels.empty() || !options_.fields.empty()) {}
+        filtered_(!options_.labels.empty() || !options_.fields.empty()),
+        position_(from) {}
 
   // The state that the watch begins with, and whether a bookmark says where it ends.
-  void begin_with(std::vector<store::EntryPtr> entries, store::Revision revision, bool bookmark) {
+  void begin_with(Snapshots::Shared entries, store::Revision revision, bool bookmark) {
     initial_ = std::move(entries);
     initial_revision_ = revision;
     end_bookmark_ = bookmark;
@@ -49,15 +51,15 @@ class SelectingWatch : public ObjectWatch {
  private:
   void take_initial(size_t limit, std::vector<WatchEvent>& events) {
     if (initial_revision_ == 0) return;
-    while (next_ < initial_.size() && events.size() < limit) {
-      const store::EntryPtr entry = std::exchange(initial_[next_++], nullptr);
+    while (next_ < initial_->size() && events.size() < limit) {
+      const store::EntryPtr& entry = (*initial_)[next_++];
       WatchEvent event;
       event.object = stored_object(entry, entry->mod_revision, resource_);
       event.revision = entry->mod_revision;
       if (matches(*event.object)) events.push_back(std::move(event));
     }
-    if (next_ < initial_.size() || events.size() == limit) return;
-    position_ = initial_revision_;
+    if (next_ < initial_->size() || events.size() == limit) return;
+    position_ = std::max(position_, initial_revision_);
     if (end_bookmark_) {
       WatchEvent bookmark;
       bookmark.type = WatchEvent::Type::kBookmark;
@@ -65,7 +67,7 @@ class SelectingWatch : public ObjectWatch {
       bookmark.initial_events_end = true;
       events.push_back(std::move(bookmark));
     }
-    initial_ = {};
+    initial_ = nullptr;
     initial_revision_ = 0;
   }
 
@@ -103,11 +105,11 @@ class SelectingWatch : public ObjectWatch {
   const WatchOptions options_;
   const std::unique_ptr<store::Watch> watch_;
   const bool filtered_;
-  std::vector<store::EntryPtr> initial_;
+  Snapshots::Shared initial_;
   size_t next_ = 0;
   store::Revision initial_revision_ = 0;  // 0: the initial state is through
   bool end_bookmark_ = false;
-  store::Revision position_ = 0;
+  store::Revision position_;  // never goes back: this server may be behind the one asked before
 };
 
 ApiError bad_watch_option(std::string_view detail) {
@@ -144,7 +146,7 @@ RegistryImpl::Answer<std::unique_ptr<ObjectWatch>> RegistryImpl::do_watch(
     request.key += name;
     request.prefix = false;
   }
-  std::vector<store::EntryPtr> entries;
+  Snapshots::Shared entries;
   store::Revision revision = 0;
   if (initial) {
     store::RangeRequest state;
@@ -154,7 +156,7 @@ RegistryImpl::Answer<std::unique_ptr<ObjectWatch>> RegistryImpl::do_watch(
     Result<store::RangeResult> found = co_await range(std::move(state));
     if (!found) co_return from_status(found.status());
     if (found->revision < from) co_return too_large_resource_version(from, found->revision);
-    entries = std::move(found->entries);
+    entries = snapshots_.share(request.key, std::move(found->entries));
     revision = found->revision;
     request.start = revision + 1;
   } else if (from != 0) {
@@ -169,7 +171,7 @@ RegistryImpl::Answer<std::unique_ptr<ObjectWatch>> RegistryImpl::do_watch(
   }
   const bool bookmark = options.send_initial_events.value_or(false) && options.bookmarks;
   auto watch = std::make_unique<SelectingWatch>(cache_, *target.resource, std::move(options),
-                                                std::move(opened).value());
+                                                std::move(opened).value(), initial ? 0 : from);
   if (initial) watch->begin_with(std::move(entries), revision, bookmark);
   std::unique_ptr<ObjectWatch> made = std::move(watch);
   co_return made;

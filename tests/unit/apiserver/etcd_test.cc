@@ -63,6 +63,39 @@ TEST_F(TwoServers, SeeEachOthersNamespacesAtOnce) {
   }
 }
 
+TEST_F(TwoServers, ContinueEachOthersLists) {
+  ASSERT_EQ(one_->create("namespaces", "", "{metadata: {name: default}}", "metadata.name"),
+            "default");
+  const auto list = [](Server& server, std::string continuation) {
+    Target target;
+    target.resource = schema::find_resource("", "v1", "configmaps");
+    target.space = "default";
+    ListOptions options;
+    options.limit = 1;
+    options.continuation = std::move(continuation);
+    std::promise<Outcome<ListAnswer>> promise;
+    server.registry->list(target, options, [&promise](Outcome<ListAnswer> answer) {
+      promise.set_value(std::move(answer));
+    });
+    Outcome<ListAnswer> answer = promise.get_future().get();
+    EXPECT_TRUE(answer.ok()) << answer.error().message;
+    return answer.ok() ? std::move(*answer) : ListAnswer();
+  };
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_EQ(one_->create("configmaps", "default",
+                           fmt::format("{{metadata: {{name: c{:02}}}}}", i), "metadata.name"),
+              fmt::format("c{:02}", i));
+    std::string continuation;
+    int seen = 0;
+    do {
+      const ListAnswer page = list(seen % 2 == 0 ? *one_ : *two_, continuation);
+      seen += static_cast<int>(page.objects.size());
+      continuation = page.continuation;
+    } while (!continuation.empty());
+    EXPECT_EQ(seen, i + 1);
+  }
+}
+
 TEST_F(TwoServers, NeverGiveOutTheSame) {
   ASSERT_EQ(one_->create("namespaces", "", "{metadata: {name: default}}", "metadata.name"),
             "default");

@@ -1,4 +1,5 @@
 // Reads, lists and watches.
+#include "control/apiserver/snapshots.h"
 #include "control/schema/selector.h"
 #include "tests/unit/apiserver/support.h"
 
@@ -106,6 +107,38 @@ TEST_F(RegistryRead, WatchBeginsWithWhatIsThere) {
   EXPECT_EQ(watch("configmaps", options).next(4), "ADDED a, ADDED b, ADDED c, BOOKMARK end");
   options.match.clear();
   EXPECT_EQ(watch("configmaps", options).next(1).substr(0, 14), "400 BadRequest");
+}
+
+// Clients that come at once and are slow hold one state, not one each.
+TEST(Snapshots, OneForEqualStates) {
+  const auto entry = [] { return std::make_shared<const store::Entry>(); };
+  const std::vector<store::EntryPtr> state = {entry(), entry()};
+  Snapshots snapshots;
+  const Snapshots::Shared first = snapshots.share("a", state);
+  EXPECT_EQ(snapshots.share("a", state), first);
+  EXPECT_NE(snapshots.share("b", state), first);
+  const std::vector<store::EntryPtr> later = {state[0], entry()};
+  const Snapshots::Shared second = snapshots.share("a", later);
+  EXPECT_EQ(*second, later);
+  EXPECT_EQ(*first, state);
+  std::weak_ptr<const std::vector<store::EntryPtr>> gone;
+  for (int i = 0; i < 1000; ++i) gone = snapshots.share(std::to_string(i), state);
+  EXPECT_TRUE(gone.expired());
+}
+
+// A server that is behind the one that a client has come from must not take it back.
+TEST_F(RegistryRead, PositionBeginsWhereTheClientIs) {
+  const store::Revision ahead = store_->revision() + 100;
+  WatchOptions options;
+  options.resource_version = std::to_string(ahead);
+  auto opened = wait<std::unique_ptr<ObjectWatch>>([&](auto done) {
+    registry_->watch(
+        target("configmaps"), options, [] {}, done);
+  });
+  ASSERT_TRUE(opened.ok());
+  EXPECT_EQ((*opened)->position(), ahead);
+  ASSERT_TRUE((*opened)->take(10).ok());
+  EXPECT_EQ((*opened)->position(), ahead);
 }
 
 TEST_F(RegistryRead, SelectorsMakeAdditionsAndDeletions) {
