@@ -4,6 +4,7 @@
 // Threads: as registry.h. Each request is a coroutine that has its state in its frame.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
@@ -99,6 +100,7 @@ class RegistryImpl : public Registry {
   Answer<std::vector<std::unique_ptr<Reservation>>> reserve(Write& write);
   Task<Done0> settle(std::vector<std::unique_ptr<Reservation>>& made, bool happened);
   Task<Result<store::LeaseId>> lease_for(const WriteRequest& request);
+  void forget_lease(store::LeaseId lease);
 
   // registry_delete.cc
   Answer<Written> do_remove(Target target, DeleteOptions options, WriteContext context);
@@ -146,7 +148,8 @@ class RegistryImpl : public Registry {
   std::condition_variable idle_;
   size_t running_ = 0;
   store::LeaseId event_lease_ = 0;
-  int64_t event_lease_until_ = 0;  // no new events take it from then on
+  // No new events take it from then on. The wall clock may be put back.
+  std::chrono::steady_clock::time_point event_lease_until_;
 };
 
 // Checks that a body is what the URL says and makes it an object of `resource` (Conform::kObject

@@ -20,7 +20,7 @@ using schema::Value;
 constexpr int kMostAttempts = 100;  // against others that write the same object
 constexpr int kMostNames = 8;       // that generateName may find taken
 constexpr std::chrono::seconds kEventTtl{3600};
-constexpr int64_t kLeaseShare = 60;  // seconds of events that share a lease
+constexpr std::chrono::seconds kLeaseShare{60};  // events of this time share a lease
 
 Written written(ObjectPtr object, bool created, WriteRequest& request) {
   Written result;
@@ -74,20 +74,24 @@ Task<Done0> RegistryImpl::settle(std::vector<std::unique_ptr<Reservation>>& made
 
 Task<Result<store::LeaseId>> RegistryImpl::lease_for(const WriteRequest& request) {
   if (!request.strategy->is(kExpires)) co_return store::LeaseId{0};
-  const int64_t now = clock_();
+  const auto now = std::chrono::steady_clock::now();
   {
     const std::lock_guard lock(mutex_);
     if (event_lease_ != 0 && now < event_lease_until_) co_return event_lease_;
   }
-  StoreCall<Result<store::Lease>> call(pool_, [this](auto done) {
-    store_.grant_lease(kEventTtl + std::chrono::seconds(kLeaseShare), std::move(done));
-  });
+  StoreCall<Result<store::Lease>> call(
+      pool_, [this](auto done) { store_.grant_lease(kEventTtl + kLeaseShare, std::move(done)); });
   Result<store::Lease> lease = co_await call;
   if (!lease) co_return lease.status();
   const std::lock_guard lock(mutex_);
   event_lease_ = lease->id;
   event_lease_until_ = now + kLeaseShare;
   co_return lease->id;
+}
+
+void RegistryImpl::forget_lease(store::LeaseId lease) {
+  const std::lock_guard lock(mutex_);
+  if (event_lease_ == lease) event_lease_ = 0;
 }
 
 Task<Attempt> RegistryImpl::commit(WriteRequest& request, Document& next, const Value* old,
@@ -153,7 +157,13 @@ Task<Attempt> RegistryImpl::commit(WriteRequest& request, Document& next, const 
   }
   const store::Expect expect =
       current ? store::Expect::at(current->mod_revision) : store::Expect::absent();
-  Result<store::WriteOutcome> outcome = co_await put(request.key, std::move(text), expect, *lease);
+  Result<store::WriteOutcome> outcome = co_await put(request.key, text, expect, *lease);
+  if (*lease != 0 && outcome.status().code() == StatusCode::kNotFound) {
+    // Somebody has revoked it, or the store was restored: another one does as well.
+    forget_lease(*lease);
+    Result<store::LeaseId> other = co_await lease_for(request);
+    if (other) outcome = co_await put(request.key, text, expect, *other);
+  }
   const bool happened = outcome.ok() && outcome->applied;
   // Whether an unavailable store has written is unknown: what was reserved is kept, for the repair.
   const bool unknown = !outcome && outcome.status().code() == StatusCode::kUnavailable;

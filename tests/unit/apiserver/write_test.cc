@@ -267,6 +267,28 @@ TEST_F(RegistryWrite, VersionsShareOneStorage) {
   EXPECT_EQ(get("events", "e", "involvedObject.name"), "p");
 }
 
+TEST_F(RegistryWrite, EventsOutliveTheirSharedLease) {
+  const auto make = [this](const std::string& name) {
+    return create("events", fmt::format("{{metadata: {{name: {}}}, involvedObject: {{kind: Pod, "
+                                        "name: p, namespace: default}}}}",
+                                        name));
+  };
+  ASSERT_EQ(make("e"), "e");
+  std::promise<store::LeaseId> lease;
+  store::RangeRequest request;
+  request.key = "/registry/core/events/default/e";
+  store_->range(request, [&](Result<store::RangeResult> found) {
+    lease.set_value(found.ok() && !found->entries.empty() ? found->entries[0]->lease : 0);
+  });
+  const store::LeaseId shared = lease.get_future().get();
+  ASSERT_NE(shared, 0);
+  std::promise<Status> revoked;
+  store_->revoke_lease(shared, [&](Status status) { revoked.set_value(std::move(status)); });
+  ASSERT_TRUE(revoked.get_future().get().ok());
+  EXPECT_EQ(make("f"), "f");
+  EXPECT_EQ(make("g"), "g");
+}
+
 TEST_F(RegistryWrite, SubsetsThatSayTheSameAreTheSame) {
   ASSERT_EQ(create("endpoints",
                    "{metadata: {name: e}, subsets: ["
