@@ -167,6 +167,7 @@ RegistryImpl::Answer<ListAnswer> RegistryImpl::do_list(Target target, ListOption
   }
   const bool filtered = !options.labels.empty() || !options.fields.empty();
   const size_t limit = options.limit > 0 ? static_cast<size_t>(options.limit) : 0;
+  page.counted = limit != 0 && !filtered;  // for how many remain
   ListAnswer answer;
   while (true) {
     page.limit = limit == 0 ? 0 : filtered ? std::max(limit, kScanPage) : limit;

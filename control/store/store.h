@@ -83,6 +83,9 @@ struct RangeRequest {
   Revision revision = 0;  // 0: the current state
   size_t limit = 0;       // 0: all
   bool count_only = false;
+  // With a limit: whether RangeResult::count is wanted, which costs a step for each key of the
+  // rest.
+  bool counted = true;
   // May be answered with a state that other writers have moved on from already, never an older one
   // than this store has answered with before. Cheaper where the store is shared.
   bool allow_cached = false;
@@ -92,7 +95,7 @@ struct RangeResult {
   Revision revision = 0;          // the state that this is
   std::vector<EntryPtr> entries;  // by key
   bool more = false;              // the limit has cut it; go on with key_after(entries.back()->key)
-  size_t count = 0;               // keys in the range; with a limit, whatever it was
+  size_t count = 0;  // keys in the range, whatever the limit was; not to be used unless `counted`
 };
 
 struct Event {
@@ -116,8 +119,8 @@ struct WatchBatch {
 // no queue, only the history that the store keeps anyway. An owner that falls behind it is told so.
 class Watch {
  public:
-  // After it returns, no call of `ready` begins; one that has begun on another thread may still
-  // run.
+  // A thread that publishes may have taken `ready` up before and call it, once, after this returns:
+  // `ready` owns what it uses.
   virtual ~Watch() = default;
 
   // The next events, none when there are none; never blocks. kExpired: the history that comes next

@@ -219,11 +219,13 @@ void View::range_now(const RangeRequest& request, RangeResult& result) const {
   if (!before_end(request.key, request.end)) return;
   const auto begin = index_.lower_bound(request.key);
   const auto end = request.end == kNoEnd ? index_.end() : index_.lower_bound(request.end);
-  if (request.count_only || request.limit != 0) {
+  if (request.count_only || (request.limit != 0 && request.counted)) {
     result.count = static_cast<size_t>(std::distance(begin, end));
   }
   if (request.count_only) return;
-  if (request.limit != 0) result.entries.reserve(std::min(request.limit, result.count));
+  if (request.limit != 0 && request.counted) {
+    result.entries.reserve(std::min(request.limit, result.count));
+  }
   auto next = begin;
   while (next != end && (request.limit == 0 || result.entries.size() < request.limit)) {
     result.entries.push_back(*next++);
@@ -253,16 +255,18 @@ void View::range_then(const RangeRequest& request, RangeResult& result) const {
     }
   };
   const bool single = request.end.empty();
+  const auto full = [&] { return result.more && !request.counted; };
   auto current = index_.lower_bound(request.key);
   const auto end = single || request.end == kNoEnd ? index_.end() : index_.lower_bound(request.end);
   const auto inside = [&] { return current != end && (!single || (*current)->key == request.key); };
   if (!single && !before_end(request.key, request.end)) return;
   for (const auto& [key, previous] : undone) {
-    for (; inside() && (*current)->key < key; ++current) add(*current);
+    for (; !full() && inside() && (*current)->key < key; ++current) add(*current);
+    if (full()) return;
     if (inside() && (*current)->key == key) ++current;
     add(*previous);
   }
-  for (; inside(); ++current) add(*current);
+  for (; !full() && inside(); ++current) add(*current);
 }
 
 Result<std::unique_ptr<Watch>> View::watch(WatchRequest request, std::function<void()> ready) {

@@ -101,6 +101,35 @@ TEST_F(ViewTest, SlowWatchIsEndedAndIdleOneIsNot) {
   EXPECT_EQ(take(*idle), "b+11 to 11");
 }
 
+TEST_F(ViewTest, PagesNeedNotBeCounted) {
+  const auto view = make(100);
+  Revision revision = 0;
+  for (const char* key : {"a", "b", "c", "d", "e"}) publish(*view, put(key, "x", ++revision));
+  const auto page = [&](Revision at, size_t limit, bool counted) {
+    RangeRequest request;
+    request.end = kNoEnd;
+    request.revision = at;
+    request.limit = limit;
+    request.counted = counted;
+    const Result<RangeResult> result = view->range(request);
+    if (!result) return std::string("failed");
+    std::string text;
+    for (const EntryPtr& each : result->entries) text += each->key;
+    if (counted) text += " of " + std::to_string(result->count);
+    return text + (result->more ? " more" : "");
+  };
+  for (int round = 0; round < 2; ++round) {
+    const Revision at = round == 0 ? 0 : 5;  // the present, then a past in which b is there still
+    EXPECT_EQ(page(at, 2, true), "ab of 5 more");
+    EXPECT_EQ(page(at, 2, false), "ab more");
+    EXPECT_EQ(page(at, 4, false), "abcd more");
+    EXPECT_EQ(page(at, 5, false), "abcde");
+    EXPECT_EQ(page(at, 6, false), "abcde");
+    publish(*view, removal("b", ++revision));
+    publish(*view, put("bb", "x", ++revision));
+  }
+}
+
 TEST_F(ViewTest, HistoryIsBoundedByBytesToo) {
   const auto view = make(1000, 10'000);
   for (Revision revision = 1; revision <= 50; ++revision) {
