@@ -138,6 +138,10 @@ void MeasuredStore::compact(store::Revision revision, DoneStatus done) {
 store::Revision MeasuredStore::revision() const {
   return store_->revision();
 }
+store::Usage MeasuredStore::usage() const {
+  return store_->usage();
+}
+
 Status MeasuredStore::health() const {
   return store_->health();
 }
@@ -200,6 +204,12 @@ void MeasuredStore::append_metrics(std::string& page) {
                    labels, count, static_cast<double>(cell.nanoseconds.load()) / 1e9);
   });
   append_objects(page);
+  if (const store::Usage used = usage(); used.bytes != 0) {
+    begin_family(page, "apiserver_storage_size_bytes", "gauge", "Current keys and values.");
+    fmt::format_to(out, "apiserver_storage_size_bytes{{storage_cluster_id=\"\"}} {}\n", used.bytes);
+    begin_family(page, "fairlead_store_quota_bytes", "gauge", "How much they may be; 0: no limit.");
+    fmt::format_to(out, "fairlead_store_quota_bytes {}\n", used.quota_bytes);
+  }
   begin_family(page, "fairlead_store_revision", "gauge", "The newest revision.");
   fmt::format_to(out, "fairlead_store_revision {}\n", revision());
   begin_family(page, "fairlead_store_healthy", "gauge",

@@ -27,11 +27,14 @@ class MeasuredStore final : public store::Store {
   void revoke_lease(store::LeaseId id, DoneStatus done) override;
   void compact(store::Revision revision, DoneStatus done) override;
   store::Revision revision() const override;
+  store::Usage usage() const override;
   Status health() const override;
 
   // Prometheus' text format: etcd_requests_total, etcd_request_errors_total,
   // etcd_request_duration_seconds, apiserver_storage_objects, fairlead_store_revision,
-  // fairlead_store_healthy. Counts the objects of each resource: not on the store's own threads.
+  // fairlead_store_healthy; of a store that knows, apiserver_storage_size_bytes and
+  // fairlead_store_quota_bytes. Counts the objects of each resource: not on the store's own
+  // threads.
   void append_metrics(std::string& page);
 
  private:

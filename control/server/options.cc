@@ -15,6 +15,11 @@ void declare(CLI::App& app, Options& options) {
   app.add_option("--etcd-certfile", options.store_tls.certificate_file,
                  "PEM file: the certificate to show to etcd");
   app.add_option("--etcd-keyfile", options.store_tls.key_file, "PEM file: its key");
+  app.add_option(
+         "--store-quota-bytes", options.store_quota_bytes,
+         "how much the store of its own may hold, all of which is in memory; writes that add "
+         "are refused beyond it; 0: no limit")
+      ->capture_default_str();
   app.add_option("--listen-address,--bind-address", options.listen_address,
                  "the address of the secure port")
       ->capture_default_str();

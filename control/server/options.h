@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "control/store/open.h"
+#include "control/store/store.h"
 
 namespace fairlead::server {
 
@@ -16,6 +17,7 @@ struct Options {
   std::string data_dir = "/var/lib/fairlead";
   std::string store;  // empty: embedded, in the data directory
   store::StoreTls store_tls;
+  uint64_t store_quota_bytes = store::kDefaultQuota;
   std::string listen_address = "0.0.0.0";
   std::string advertise_address;  // empty: found out
   uint16_t secure_port = 6443;

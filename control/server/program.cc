@@ -125,7 +125,7 @@ Status Program::open_data() {
                                 ? options_.data_dir + "/store"
                                 : options_.store;
   std::unique_ptr<store::Store> store;
-  ASSIGN_OR_RETURN(store, store::open_store(where, options_.store_tls));
+  ASSIGN_OR_RETURN(store, store::open_store(where, options_.store_tls, options_.store_quota_bytes));
   store_ = std::make_unique<apiserver::MeasuredStore>(std::move(store));
   return {};
 }

@@ -7,7 +7,8 @@
 
 namespace fairlead::store {
 
-Result<std::unique_ptr<Store>> open_store(std::string_view where, const StoreTls& tls) {
+Result<std::unique_ptr<Store>> open_store(std::string_view where, const StoreTls& tls,
+                                          uint64_t quota_bytes) {
   if (where.starts_with("etcd://")) {
     EtcdOptions options;
     ASSIGN_OR_RETURN(options.address, parse_etcd_address(where));
@@ -25,6 +26,7 @@ Result<std::unique_ptr<Store>> open_store(std::string_view where, const StoreTls
   }
   EmbeddedOptions options;
   options.directory = where;
+  options.quota_bytes = quota_bytes;
   ASSIGN_OR_RETURN(std::unique_ptr<Store> store, EmbeddedStore::open(options));
   return store;
 }

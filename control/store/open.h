@@ -3,6 +3,7 @@
 // Threads: any; blocks.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -19,7 +20,8 @@ struct StoreTls {  // files in PEM, for etcd
 };
 
 // `where` is "etcd://host:port,host:port/prefix" (the prefix is optional) or the embedded store's
-// directory.
-Result<std::unique_ptr<Store>> open_store(std::string_view where, const StoreTls& tls);
+// directory, which refuses what goes beyond the quota (etcd has one of its own).
+Result<std::unique_ptr<Store>> open_store(std::string_view where, const StoreTls& tls,
+                                          uint64_t quota_bytes = kDefaultQuota);
 
 }  // namespace fairlead::store

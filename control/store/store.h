@@ -37,6 +37,8 @@ inline constexpr std::string_view kNoEnd{"\0", 1};
 // Larger keys and values are refused, with kInvalid. etcd's own default for a request is 1.5 MiB.
 inline constexpr size_t kMaxKeyBytes = 4096;
 inline constexpr size_t kMaxValueBytes = size_t{8} << 20;
+// Of a store of our own, as of etcd's: what is larger was not meant to be here.
+inline constexpr uint64_t kDefaultQuota = uint64_t{2} << 30;
 inline constexpr std::chrono::seconds kMaxTtl{1'000'000'000};
 
 // One key as one change left it.
@@ -140,6 +142,12 @@ struct Lease {
   std::chrono::seconds ttl{0};  // granted, which may be more than was asked for
 };
 
+// What a store holds, as far as it knows: keys and values that are current.
+struct Usage {
+  uint64_t bytes = 0;
+  uint64_t quota_bytes = 0;  // 0: none that it knows of
+};
+
 class Store {
  public:
   template <typename T>
@@ -149,8 +157,8 @@ class Store {
   virtual ~Store() = default;
 
   // A write has happened durably when its completion says so. Errors: kInvalid (empty or
-  // oversized), kNotFound (no such lease), kExhausted (too many writes wait, or the disk is full:
-  // nothing was written), kUnavailable (whether it was written is unknown).
+  // oversized), kNotFound (no such lease), kExhausted (too many writes wait, or the disk or the
+  // quota is full: nothing was written), kUnavailable (whether it was written is unknown).
   virtual void put(std::string key, std::string value, Expect expect, LeaseId lease,
                    Done<WriteOutcome> done) = 0;
   virtual void remove(std::string key, Expect expect, Done<WriteOutcome> done) = 0;
@@ -179,6 +187,8 @@ class Store {
 
   // The newest revision that reads from memory show.
   virtual Revision revision() const = 0;
+
+  virtual Usage usage() const { return {}; }
 
   // ok: reads are current and writes are taken. Otherwise the reason in a sentence.
   virtual Status health() const = 0;

@@ -24,6 +24,10 @@ void refuse(Operation& operation, const Status& reason) {
   std::visit([&reason](auto& each) { each.done(reason); }, operation);
 }
 
+uint64_t stored_size(const Entry* entry) {
+  return entry == nullptr ? 0 : entry->key.size() + entry->value.size();
+}
+
 Status no_lease(std::string_view operation, LeaseId id) {
   return Status::error(StatusCode::kNotFound, operation, fmt::format("lease {}", id),
                        "there is none of this id; it may have expired");
@@ -31,11 +35,12 @@ Status no_lease(std::string_view operation, LeaseId id) {
 
 }  // namespace
 
-Committer::Committer(std::unique_ptr<Disk> disk, std::shared_ptr<View> view, LeaseTable leases,
-                     DiskBatch garbage, CommitterLimits limits)
+Committer::Committer(std::unique_ptr<Disk> disk, std::shared_ptr<View> view, uint64_t stored_bytes,
+                     LeaseTable leases, DiskBatch garbage, CommitterLimits limits)
     : disk_(std::move(disk)),
       view_(std::move(view)),
       limits_(limits),
+      stored_bytes_(stored_bytes),
       leases_(std::move(leases)),
       revision_(view_->revision()),
       batch_(std::move(garbage)),
@@ -192,6 +197,25 @@ void Committer::fail(const Status& reason) {
   for (Operation& operation : waiting) refuse(operation, failed_);
 }
 
+// What makes the store smaller, or leaves it as it is, is always taken: else nobody could make
+// room.
+Status Committer::check_quota(const Entry& next, const Entry* previous) {
+  const uint64_t size = stored_size(&next);
+  const uint64_t before = stored_size(previous);
+  const bool over = limits_.quota_bytes != 0 && size > before &&
+                    stored_bytes_ + (size - before) > limits_.quota_bytes;
+  if (over && !over_quota_) {
+    LOG_ERROR("store: the quota of {} bytes is used up; writes that add are refused",
+              limits_.quota_bytes);
+  }
+  over_quota_ = over;
+  if (!over) return {};
+  return Status::from_errno(
+      ENOSPC, "write",
+      fmt::format("store: {} of {} bytes of its quota are used, {} more are too many",
+                  stored_bytes_.load(), limits_.quota_bytes, size - before));
+}
+
 EntryPtr Committer::current(const std::string& key) const {
   const auto found = changed_.find(key);
   return found != changed_.end() ? found->second : view_->find(key);
@@ -200,6 +224,7 @@ EntryPtr Committer::current(const std::string& key) const {
 void Committer::add_event(Event event, const EntryPtr& previous) {
   const EntryPtr now = event.type == Event::Type::kPut ? event.entry : nullptr;
   leases_.follow(previous, now);
+  stored_bytes_ += stored_size(now.get()) - stored_size(previous.get());
   changed_[event.entry->key] = now;
   batch_.put_record(event);
   must_sync_ = true;
@@ -228,9 +253,12 @@ void Committer::stage(PutOperation& operation) {
   if (operation.entry->lease != 0 && !leases_.contains(operation.entry->lease)) {
     refused = no_lease("put", operation.entry->lease);
   } else if (operation.expect.allows(outcome.previous.get())) {
-    outcome.applied = true;
-    outcome.entry = operation.entry;
-    stage_put(std::move(operation.entry), outcome.previous);
+    refused = check_quota(*operation.entry, outcome.previous.get());
+    if (refused.ok()) {
+      outcome.applied = true;
+      outcome.entry = operation.entry;
+      stage_put(std::move(operation.entry), outcome.previous);
+    }
   }
   outcome.revision = revision_;
   completions_.push_back([done = std::move(operation.done), outcome = std::move(outcome),

@@ -14,6 +14,7 @@
 // committer thread's.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <map>
@@ -67,14 +68,15 @@ struct CommitterLimits {
   size_t waiting_operations = 10'000;
   size_t waiting_bytes = size_t{64} << 20;
   uint64_t reserve_bytes = 0;  // of the file system
+  uint64_t quota_bytes = 0;    // of current keys and values; 0: none
 };
 
 class Committer {
  public:
-  // `view` shows what `disk` holds, `leases` are those of both; `garbage` are records that are
-  // dropped along with the next write.
-  Committer(std::unique_ptr<Disk> disk, std::shared_ptr<View> view, LeaseTable leases,
-            DiskBatch garbage, CommitterLimits limits);
+  // `view` shows what `disk` holds, `stored_bytes` of keys and values; `leases` are those of both;
+  // `garbage` are records that are dropped along with the next write.
+  Committer(std::unique_ptr<Disk> disk, std::shared_ptr<View> view, uint64_t stored_bytes,
+            LeaseTable leases, DiskBatch garbage, CommitterLimits limits);
   ~Committer();
   Committer(const Committer&) = delete;
   Committer& operator=(const Committer&) = delete;
@@ -83,6 +85,7 @@ class Committer {
   // Stops; what waits and what still comes is completed with kUnavailable. The destructor calls it.
   void close();
   Status health() const;
+  Usage usage() const { return {stored_bytes_, limits_.quota_bytes}; }
   const Disk& disk() const { return *disk_; }
 
  private:
@@ -103,6 +106,7 @@ class Committer {
   void stage(KeepAliveOperation& operation);
   void stage(RevokeOperation& operation);
   void stage(CompactOperation& operation);
+  Status check_quota(const Entry& next, const Entry* previous);
   EntryPtr current(const std::string& key) const;
   void stage_put(std::shared_ptr<Entry> entry, const EntryPtr& previous);
   Revision stage_removal(const std::string& key, const EntryPtr& previous);
@@ -113,7 +117,9 @@ class Committer {
   const std::shared_ptr<View> view_;
   const CommitterLimits limits_;
 
+  std::atomic<uint64_t> stored_bytes_;  // written by the committer thread, what it has staged
   // The committer thread's own.
+  bool over_quota_ = false;
   LeaseTable leases_;
   std::mt19937_64 random_{std::random_device()()};
   Revision revision_;  // the newest one staged

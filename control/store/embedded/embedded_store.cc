@@ -24,6 +24,7 @@ struct Loaded {
   std::shared_ptr<View> view;
   LeaseTable leases;
   DiskBatch garbage;
+  uint64_t bytes = 0;  // of the present keys and values
 };
 
 Result<Loaded> load(const Disk& disk, const std::string& directory, HistoryLimits history) {
@@ -61,6 +62,7 @@ Result<Loaded> load(const Disk& disk, const std::string& directory, HistoryLimit
   all.count_only = false;
   ASSIGN_OR_RETURN(const RangeResult present, loaded.view->range(all));
   for (const EntryPtr& entry : present.entries) {
+    loaded.bytes += entry->key.size() + entry->value.size();
     if (entry->lease != 0) loaded.leases.follow(nullptr, entry);
   }
   return loaded;
@@ -86,10 +88,12 @@ Result<std::unique_ptr<EmbeddedStore>> EmbeddedStore::open(const EmbeddedOptions
   ASSIGN_OR_RETURN(Loaded loaded, load(*disk, options.directory, options.history));
   CommitterLimits limits;
   limits.reserve_bytes = options.reserve_bytes;
+  limits.quota_bytes = options.quota_bytes;
   LOG_V(1, "store {}: opened at revision {}, history from {}", options.directory,
         loaded.view->revision(), loaded.view->compacted());
-  auto committer = std::make_unique<Committer>(
-      std::move(disk), loaded.view, std::move(loaded.leases), std::move(loaded.garbage), limits);
+  auto committer =
+      std::make_unique<Committer>(std::move(disk), loaded.view, loaded.bytes,
+                                  std::move(loaded.leases), std::move(loaded.garbage), limits);
   return std::unique_ptr<EmbeddedStore>(
       new EmbeddedStore(std::move(loaded.view), std::move(committer)));
 }
@@ -190,6 +194,10 @@ void EmbeddedStore::compact(Revision revision, DoneStatus done) {
 
 Revision EmbeddedStore::revision() const {
   return view_->revision();
+}
+
+Usage EmbeddedStore::usage() const {
+  return committer_->usage();
 }
 
 Status EmbeddedStore::health() const {

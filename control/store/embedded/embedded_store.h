@@ -27,6 +27,8 @@ struct EmbeddedOptions {
   HistoryLimits history;
   // Writes are refused when the file system has less left.
   uint64_t reserve_bytes = uint64_t{64} << 20;
+  // Of current keys and values, which all are in memory; writes that add are refused beyond it.
+  uint64_t quota_bytes = kDefaultQuota;
   rocksdb::Env* env = nullptr;  // null: the machine's own; another one must outlive the store
 };
 
@@ -56,6 +58,7 @@ class EmbeddedStore : public Store {
   void revoke_lease(LeaseId id, DoneStatus done) override;
   void compact(Revision revision, DoneStatus done) override;
   Revision revision() const override;
+  Usage usage() const override;
   Status health() const override;
 
  private:

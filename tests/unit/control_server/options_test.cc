@@ -21,12 +21,14 @@ std::string result_of(std::vector<std::string> arguments, Options* options = nul
 TEST(ServerOptions, Read) {
   Options options;
   EXPECT_EQ(result_of({"server", "--data-dir=/d", "--store=etcd://h:1", "--secure-port", "7",
-                       "--insecure-port=0", "--tls-san=a", "--tls-san=b", "--controllers=false"},
+                       "--insecure-port=0", "--store-quota-bytes=12345678901", "--tls-san=a",
+                       "--tls-san=b", "--controllers=false"},
                       &options),
             "serve");
   EXPECT_EQ(options.data_dir, "/d");
   EXPECT_EQ(options.store, "etcd://h:1");
   EXPECT_EQ(options.secure_port, 7);
+  EXPECT_EQ(options.store_quota_bytes, 12345678901u);
   EXPECT_EQ(options.insecure_port, 0);
   EXPECT_EQ(options.names.size(), 2u);
   EXPECT_FALSE(options.controllers);

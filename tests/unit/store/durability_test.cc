@@ -314,6 +314,39 @@ TEST_F(Durability, CheckpointIsRestored) {
   EXPECT_EQ(calls_->list("/"), "/a=2");
 }
 
+// What adds is refused beyond the quota, what makes room never is; a restart counts anew.
+TEST_F(Durability, QuotaOfWhatIsStored) {
+  EmbeddedOptions options;
+  options.directory = scratch_.path("store");
+  options.quota_bytes = 1000;
+  const auto reopen_limited = [&] {
+    close();
+    store_ = EmbeddedStore::open(options).value();
+    calls_ = std::make_unique<Calls>(*store_);
+  };
+  reopen_limited();
+  EXPECT_EQ(put("/a", std::string(498, 'x')), StatusCode::kOk);
+  EXPECT_EQ(store_->usage().bytes, 500u);
+  EXPECT_EQ(store_->usage().quota_bytes, 1000u);
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(put("/b", std::string(499, 'x')), StatusCode::kExhausted);
+    const Status refused = calls_->put("/b", std::string(499, 'x')).status();
+    EXPECT_EQ(refused.system_errno(), ENOSPC);
+    EXPECT_NE(refused.message().find("500 of 1000 bytes of its quota are used, 501 more"),
+              std::string::npos)
+        << refused.message();
+    EXPECT_TRUE(store_->health().ok());
+    reopen_limited();
+  }
+  EXPECT_EQ(put("/b", std::string(498, 'x')), StatusCode::kOk);
+  EXPECT_EQ(put("/c", ""), StatusCode::kExhausted);
+  EXPECT_EQ(put("/a", std::string(498, 'y')), StatusCode::kOk) << "as large as before";
+  EXPECT_EQ(put("/a", std::string(497, 'y')), StatusCode::kOk);
+  EXPECT_TRUE(calls_->remove("/b").ok());
+  EXPECT_EQ(store_->usage().bytes, 499u);
+  EXPECT_EQ(put("/c", "x"), StatusCode::kOk);
+}
+
 // A child process writes from several threads and is killed; whatever it had noted as acknowledged
 // is there, and nothing is there that it never wrote.
 TEST_F(Durability, KilledAtAnyPoint) {
