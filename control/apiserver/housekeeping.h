@@ -1,9 +1,6 @@
 // What an API server does by itself, on a thread of its own: repairs reservations, forgets old
 // history, keeps its own address in the endpoints of the service "kubernetes".
 //
-// Of several servers over one store, one forgets history at a time: whoever moves the mark in
-// /coordination/compaction first.
-//
 // Threads: one owner. All that is referred to must outlive it; the destructor waits for what runs.
 #pragma once
 
@@ -19,18 +16,6 @@
 #include "control/store/store.h"
 
 namespace fairlead::apiserver {
-
-// Moves the mark and forgets what is older than the last call's state. Blocks.
-class Compactor {
- public:
-  explicit Compactor(store::Store& store) : store_(store) {}
-  Status run();
-
- private:
-  store::Store& store_;
-  store::Revision mark_revision_ = 0;  // of the mark as last seen; 0: none
-  store::Revision then_ = 0;           // the store's at the last call
-};
 
 class Housekeeping {
  public:

@@ -109,6 +109,11 @@ ObjectPtr success_status(const schema::Resource& resource, std::string_view name
   return object_of(std::move(status), nullptr, schema::find_type("meta.v1.Status"));
 }
 
+StoreCall<Result<store::WriteOutcome>> RegistryImpl::erase(std::string key, store::Expect expect) {
+  return StoreCall<Result<store::WriteOutcome>>(
+      pool_, [this, key = std::move(key), expect](auto done) { store_.remove(key, expect, done); });
+}
+
 Task<Attempt> RegistryImpl::erase_object(WriteRequest& request, const Value& old,
                                          store::EntryPtr current) {
   Attempt attempt;

@@ -82,12 +82,11 @@ class RegistryImpl : public Registry {
   Answer<std::unique_ptr<ObjectWatch>> do_watch(Target target, WatchOptions options,
                                                 std::function<void()> ready);
   StoreCall<Result<store::RangeResult>> range(store::RangeRequest request);
-  StoreCall<Result<store::WriteOutcome>> put(std::string key, std::string value,
-                                             store::Expect expect, store::LeaseId lease);
-  StoreCall<Result<store::WriteOutcome>> erase(std::string key, store::Expect expect);
   Answer<store::EntryPtr> load(std::string key);  // null when there is none
 
   // registry_write.cc
+  StoreCall<Result<store::WriteOutcome>> put(std::string key, std::string value,
+                                             store::Expect expect, store::LeaseId lease);
   Answer<Written> do_create(Target target, schema::Document body, WriteContext context);
   Answer<Written> do_update(Target target, schema::Document body, WriteContext context);
   Answer<Written> do_patch(Target target, PatchType type, schema::Document body, bool force,
@@ -103,6 +102,7 @@ class RegistryImpl : public Registry {
   void forget_lease(store::LeaseId lease);
 
   // registry_delete.cc
+  StoreCall<Result<store::WriteOutcome>> erase(std::string key, store::Expect expect);
   Answer<Written> do_remove(Target target, DeleteOptions options, WriteContext context);
   Answer<ListAnswer> do_remove_collection(Target target, ListOptions which, DeleteOptions options,
                                           WriteContext context);

@@ -87,20 +87,6 @@ StoreCall<Result<store::RangeResult>> RegistryImpl::range(store::RangeRequest re
       pool_, [this, request = std::move(request)](auto done) { store_.range(request, done); });
 }
 
-StoreCall<Result<store::WriteOutcome>> RegistryImpl::put(std::string key, std::string value,
-                                                         store::Expect expect,
-                                                         store::LeaseId lease) {
-  return StoreCall<Result<store::WriteOutcome>>(
-      pool_, [this, key = std::move(key), value = std::move(value), expect, lease](auto done) {
-        store_.put(key, value, expect, lease, done);
-      });
-}
-
-StoreCall<Result<store::WriteOutcome>> RegistryImpl::erase(std::string key, store::Expect expect) {
-  return StoreCall<Result<store::WriteOutcome>>(
-      pool_, [this, key = std::move(key), expect](auto done) { store_.remove(key, expect, done); });
-}
-
 RegistryImpl::Answer<store::EntryPtr> RegistryImpl::load(std::string key) {
   store::RangeRequest request;
   request.key = std::move(key);

@@ -32,6 +32,15 @@ Written written(ObjectPtr object, bool created, WriteRequest& request) {
 
 }  // namespace
 
+StoreCall<Result<store::WriteOutcome>> RegistryImpl::put(std::string key, std::string value,
+                                                         store::Expect expect,
+                                                         store::LeaseId lease) {
+  return StoreCall<Result<store::WriteOutcome>>(
+      pool_, [this, key = std::move(key), value = std::move(value), expect, lease](auto done) {
+        store_.put(key, value, expect, lease, done);
+      });
+}
+
 RegistryImpl::Answer<Done0> RegistryImpl::admit(Write& write) {
   for (const std::unique_ptr<Admission>& each : hooks_.admission) {
     Admission* admission = each.get();

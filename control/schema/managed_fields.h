@@ -43,7 +43,7 @@ Result<std::vector<ApplyConflict>> apply_configuration(Document& live, const Val
 
 // Records in `object`'s managedFields what a create, update or patch by `manager` changed since
 // `before` (an empty object that conforms, for a create). managedFields in `object` that cannot be
-// read are replaced by those of `before`; an empty list there resets them.
+// read are replaced by those of `before`; a list of one empty entry there resets them.
 void track_update(Document& object, const Value& before, const Type& type,
                   const FieldManager& manager);
 

@@ -163,10 +163,6 @@ std::string check_name(std::string_view name, const Resource& resource) {
     return check_path_segment(name);
   }
   if (resource.plural == "ipaddresses") return check_ip(name);
-  if (resource.plural == "certificatesigningrequests" || resource.plural == "apiservices" ||
-      resource.plural == "events") {
-    return check_dns_subdomain(name);
-  }
   return check_dns_subdomain(name);
 }
 
@@ -244,7 +240,7 @@ void check_metadata(const Value& object, const Resource& resource, ErrorList& er
     errors.check(path.child("name"), name, check_name(name.as_string(), resource));
   }
   if (!generate.as_string().empty()) {
-    // What is appended makes a trailing dash or dot good.
+    // What is appended makes a trailing dash good.
     std::string masked(generate.as_string());
     if (masked.back() == '-') masked.back() = 'a';
     errors.check(path.child("generateName"), generate, check_name(masked, resource));

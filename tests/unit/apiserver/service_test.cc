@@ -2,7 +2,7 @@
 #include <set>
 #include <thread>
 
-#include "control/apiserver/housekeeping.h"
+#include "control/apiserver/compactor.h"
 #include "control/apiserver/service_repair.h"
 #include "control/apiserver/service_reserver.h"
 #include "control/apiserver/system_objects.h"
