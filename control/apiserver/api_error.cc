@@ -102,8 +102,8 @@ ApiError method_not_allowed(const schema::Resource& resource, std::string_view v
 
 ApiError not_served(const schema::Resource& resource, const schema::Subresource& subresource) {
   return about(
-      501, "NotImplemented",
-      fmt::format("{}/{} is not served by this API server", qualified(resource), subresource.name),
+      405, "MethodNotAllowed",
+      fmt::format("{}/{} is not answered by this server", qualified(resource), subresource.name),
       resource, "");
 }
 

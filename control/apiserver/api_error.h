@@ -76,7 +76,7 @@ ApiError forbidden(const schema::Resource& resource, std::string_view name, std:
 ApiError not_found(const schema::Resource& resource, std::string_view name);
 ApiError no_such_path();  // "the server could not find the requested resource"
 ApiError method_not_allowed(const schema::Resource& resource, std::string_view verb);
-// 501: of what discovery tells and nobody answers here.
+// 405: of what discovery tells and nobody answers here.
 ApiError not_served(const schema::Resource& resource, const schema::Subresource& subresource);
 ApiError already_exists(const schema::Resource& resource, std::string_view name);
 // "Operation cannot be fulfilled on pods "a": <why>"

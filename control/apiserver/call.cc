@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <array>
 
 #include "control/apiserver/body.h"
@@ -39,14 +38,6 @@ ApiError wrong_method() {
   error.reason = "MethodNotAllowed";
   error.message = "the server does not allow this method on the requested resource";
   return error;
-}
-
-// What discovery names because clients expect it, and nobody here can answer: it takes a kubelet,
-// or somebody who signs tokens.
-bool is_answered(const schema::Subresource& subresource) {
-  constexpr std::array<std::string_view, 6> kUnanswered = {"attach",      "exec",  "log",
-                                                           "portforward", "proxy", "token"};
-  return std::find(kUnanswered.begin(), kUnanswered.end(), subresource.name) == kUnanswered.end();
 }
 
 ApiError forbidden_path(const auth::User& user, const RequestInfo& info, std::string_view path) {
@@ -221,13 +212,6 @@ bool Call::find_target() {
   const bool nameless = info_.name.empty() && (bit == schema::kUpdate || bit == schema::kPatch);
   if ((verbs & bit) == 0 || misplaced || named_creation || nameless) {
     refuse(wrong_method());
-    return false;
-  }
-  if (target_.subresource != nullptr && !is_answered(*target_.subresource)) {
-    ApiError error = wrong_method();
-    error.message =
-        fmt::format("{}/{} is not answered by this server", info_.resource, info_.subresource);
-    refuse(error);
     return false;
   }
   return true;

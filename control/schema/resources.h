@@ -53,7 +53,7 @@ struct Subresource {
   std::string_view version;    // empty: as the resource
   std::string_view type_name;  // empty: as the resource
   uint16_t verbs;
-  bool served = true;  // false: discovery tells of it, requests are answered with 501
+  bool served = true;  // false: discovery tells of it, every request is 405
 };
 
 // One served version of a group; versions of one group stand in order of preference.

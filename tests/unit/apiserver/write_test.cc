@@ -172,12 +172,12 @@ TEST_F(RegistryWrite, ApprovalIsASubresourceOfItsOwn) {
 }
 
 // Never the pod instead, nor a write to it.
-TEST_F(RegistryWrite, WhatLeadsToANodeIsNotServed) {
+TEST_F(RegistryWrite, WhatLeadsToANodeIsNotAnswered) {
   ASSERT_EQ(create("pods", kPod), "a");
   for (const char* which : {"log", "exec", "attach", "portforward", "proxy"}) {
     const std::string what = std::string("pods/") + which;
     const std::string expected =
-        fmt::format("501 NotImplemented: pods/{} is not served by this API server", which);
+        fmt::format("405 MethodNotAllowed: pods/{} is not answered by this server", which);
     EXPECT_EQ(get(what, "a", "kind"), expected);
     EXPECT_EQ(create(what, "{}", "a"), expected);
     EXPECT_EQ(update(what, "a", kPod), expected);
@@ -186,7 +186,7 @@ TEST_F(RegistryWrite, WhatLeadsToANodeIsNotServed) {
   }
   EXPECT_EQ(get("pods", "a", "metadata.labels.app"), "x");
   EXPECT_EQ(create("serviceaccounts/token", "{}", "default"),
-            "501 NotImplemented: serviceaccounts/token is not served by this API server");
+            "405 MethodNotAllowed: serviceaccounts/token is not answered by this server");
 }
 
 TEST_F(RegistryWrite, Patches) {
