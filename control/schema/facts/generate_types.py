@@ -4,6 +4,7 @@
 usage: generate_types.py types.txt output.cc
 """
 import re
+import shlex
 import sys
 
 SCALARS = {
@@ -34,7 +35,7 @@ class Tables:
                     current = {'fields': [], 'atomic': 'struct=atomic' in rest, 'union': 'union' in rest}
                     self.types[name] = current
                 elif kind == 'enum':
-                    self.enums[name] = ['' if v == '""' else v for v in rest]
+                    self.enums[name] = shlex.split(line)[2:]  # a value may have blanks
                 elif kind == 'alias':
                     self.aliases[name] = rest[0]
                 else:
