@@ -46,12 +46,12 @@ TEST_F(RegistryWrite, CreateRefusals) {
 }
 
 TEST_F(RegistryWrite, NoNamespaceWhereThereIsNone) {
-  EXPECT_EQ(create("namespaces", "{metadata: {name: n, namespace: default}}"), "n");
+  EXPECT_EQ(create("namespaces", "{metadata: {name: nn, namespace: default}}"), "nn");
   EXPECT_EQ(last("metadata.namespace"), "null");
-  EXPECT_EQ(patch("namespaces", "n", "{metadata: {namespace: x, labels: {a: b}}}"), "n");
-  EXPECT_EQ(apply("namespaces", "n",
-                  "{apiVersion: v1, kind: Namespace, metadata: {name: n, namespace: x}}", "m"),
-            "n");
+  EXPECT_EQ(patch("namespaces", "nn", "{metadata: {namespace: x, labels: {a: b}}}"), "nn");
+  EXPECT_EQ(apply("namespaces", "nn",
+                  "{apiVersion: v1, kind: Namespace, metadata: {name: nn, namespace: x}}", "m"),
+            "nn");
   EXPECT_EQ(last("metadata.namespace"), "null");
   EXPECT_EQ(last("metadata.labels.a"), "b");
 }
@@ -336,11 +336,11 @@ TEST_F(RegistryWrite, BindingRefusals) {
                    "{metadata: {name: g}, spec: {schedulingGates: [{name: example.com/wait}], "
                    "containers: [{name: c, image: i}]}}"),
             "g");
-  EXPECT_EQ(create("pods/binding", "{metadata: {name: g}, target: {kind: Node, name: n}}", "g"),
+  EXPECT_EQ(create("pods/binding", "{metadata: {name: g}, target: {kind: Node, name: node1}}", "g"),
             "409 Conflict: Operation cannot be fulfilled on pods \"g\": pod g has non-empty "
             ".spec.schedulingGates");
   ASSERT_EQ(create("pods", kPod), "a");
-  EXPECT_EQ(create("pods/binding", "{metadata: {name: a}, target: {kind: Pod, name: n}}", "a"),
+  EXPECT_EQ(create("pods/binding", "{metadata: {name: a}, target: {kind: Pod, name: node1}}", "a"),
             "422 Invalid: Pod \"a\" is invalid: target.kind: Unsupported value: \"Pod\": supported "
             "values: \"<empty>\", \"Node\"");
   EXPECT_EQ(create("pods/binding", "{metadata: {name: a}, target: {kind: Node}}", "a"),
@@ -349,7 +349,7 @@ TEST_F(RegistryWrite, BindingRefusals) {
   const auto bind_at = [this](const std::string& resource_version) {
     return create("pods/binding",
                   fmt::format("{{metadata: {{name: a, resourceVersion: '{}'}}, target: {{name: "
-                              "n}}}}",
+                              "node1}}}}",
                               resource_version),
                   "a");
   };

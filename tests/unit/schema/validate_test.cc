@@ -348,9 +348,9 @@ TEST(Validate, WhatPodsMustNotChange) {
       "spec.schedulingGates[0]: Forbidden: only deletion is allowed, but found new scheduling gate "
       "'g/c'";
   for (const Row& row : std::initializer_list<Row>{
-           {"", "nodeName: n", "", kOther},
-           {"nodeName: n", "nodeName: m", "", kOther},
-           {"nodeName: n", "nodeName: n", "", ""},
+           {"", "nodeName: node1", "", kOther},
+           {"nodeName: node1", "nodeName: node2", "", kOther},
+           {"nodeName: node1", "nodeName: node1", "", ""},
            {"schedulingGates: [{name: g/a}, {name: g/b}]", "schedulingGates: [{name: g/b}]", "",
             ""},
            {"schedulingGates: [{name: g/a}, {name: g/b}]", "schedulingGates: [{name: g/c}]", "",
