@@ -15,13 +15,6 @@ constexpr Duration kLongestDelay = std::chrono::seconds(30);
 constexpr Duration kLasting = std::chrono::seconds(30);  // a watch that was worth it
 const std::map<std::string, ObjectPtr, std::less<>> kNoObjects;
 
-// Older than, where both are numbers; texts that are none have no order.
-bool is_older(std::string_view a, std::string_view b) {
-  const auto left = revision_number(a);
-  const auto right = revision_number(b);
-  return left && right && *left < *right;
-}
-
 }  // namespace
 
 Informer::Informer(Cluster& cluster, Loop& loop, Scope scope)
@@ -101,6 +94,7 @@ void Informer::learn_gone(std::string_view space, std::string_view name, std::st
 void Informer::list() {
   watch_ = nullptr;
   ++lists_;
+  gone_.clear();  // the list will be newer than those; what goes from now on it may not know
   cluster_.list(scope_, token_.guard(std::function<void(Result<Listing>)>(
                             [this](Result<Listing> listing) { listed(std::move(listing)); })));
 }
@@ -169,20 +163,23 @@ void Informer::ended(Status status) {
   }
 }
 
+// What was learned since the list was made is newer than it, and stays.
 void Informer::replace(const Listing& listing) {
-  gone_.clear();
   std::set<std::string> present;
   for (const ObjectPtr& object : listing.objects) present.insert(key_of(*object));
   std::vector<std::string> gone;
   for_each([&](const ObjectPtr& object) {
     std::string key = key_of(*object);
-    if (present.count(key) == 0) gone.push_back(std::move(key));
+    if (present.count(key) != 0 || is_older(listing.revision, revision_of(*object))) return;
+    gone.push_back(std::move(key));
   });
   for (const std::string& key : gone) {
     const auto [space, name] = split_key(key);
     take_out(space, name);
   }
-  for (const ObjectPtr& object : listing.objects) put(object);
+  for (const ObjectPtr& object : listing.objects) {
+    if (gone_.count(std::string(uid_of(*object))) == 0) put(object);
+  }
 }
 
 void Informer::put(const ObjectPtr& object) {

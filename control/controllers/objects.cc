@@ -140,6 +140,12 @@ std::optional<uint64_t> revision_number(std::string_view revision) {
   return number;
 }
 
+bool is_older(std::string_view revision, std::string_view than) {
+  const auto left = revision_number(revision);
+  const auto right = revision_number(than);
+  return left && right && *left < *right;
+}
+
 const schema::Resource& resource(std::string_view group, std::string_view version,
                                  std::string_view plural) {
   const schema::Resource* found = schema::find_resource(group, version, plural);

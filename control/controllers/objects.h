@@ -59,6 +59,8 @@ std::string rfc3339_micro(int64_t unix_microseconds);
 
 // Decimal revisions in order; nothing for what is no number.
 std::optional<uint64_t> revision_number(std::string_view revision);
+// Where both are numbers; texts that are none have no order.
+bool is_older(std::string_view revision, std::string_view than);
 
 // The rows that controllers name. They exist in every build.
 const schema::Resource& resource(std::string_view group, std::string_view version,

@@ -130,7 +130,14 @@ void FakeCluster::resume() {
   paused_.clear();
   std::vector<std::pair<Key, Event>> held;
   held.swap(held_);
-  for (auto& [key, event] : held) tell(event.type, key, event.object);
+  for (auto& [key, event] : held) deliver(key, event);
+}
+
+void FakeCluster::let_lists_go() {
+  holds_lists_ = false;
+  std::vector<std::function<void()>> held;
+  held.swap(held_lists_);
+  for (const auto& answer : held) answer();
 }
 
 std::vector<std::string> FakeCluster::take_writes() {
@@ -174,6 +181,11 @@ void FakeCluster::drop(const Key& key) {
 
 void FakeCluster::tell(Event::Type type, const Key& key, const ObjectPtr& object) {
   Event event{type, object, std::string(revision_of(*object))};
+  log_.emplace_back(key, event);
+  deliver(key, event);
+}
+
+void FakeCluster::deliver(const Key& key, const Event& event) {
   if (paused_.count(key.first) != 0) {
     held_.emplace_back(key, event);
     return;
@@ -193,15 +205,18 @@ void FakeCluster::list(Scope scope, Done<Listing> done) {
   if (const Status status = ask("list", {scope.resource, scope.space, ""}); !status) {
     return done(status);
   }
-  done(Listing{all(scope.resource->plural, scope.space), std::to_string(revision_)});
+  Listing listing{all(scope.resource->plural, scope.space), std::to_string(revision_)};
+  if (!holds_lists_) return done(std::move(listing));
+  held_lists_.push_back(
+      [done = std::move(done), listing = std::move(listing)] { done(Listing(listing)); });
 }
 
 std::unique_ptr<Watch> FakeCluster::watch(Scope scope, std::string from, WatchHandler handler) {
   // What happened between a list and its watch.
   std::vector<Event> missed;
-  for (const ObjectPtr& object : all(scope.resource->plural, scope.space)) {
-    if (*revision_number(revision_of(*object)) > *revision_number(from)) {
-      missed.push_back({Event::Type::kModified, object, std::string(revision_of(*object))});
+  for (const auto& [key, event] : log_) {
+    if (key.first == scope.resource->plural && is_older(from, event.revision)) {
+      missed.push_back(event);
     }
   }
   if (!missed.empty()) handler.events(std::move(missed));

@@ -37,6 +37,9 @@ class FakeCluster final : public Cluster {
   // Watches hear nothing of this resource until resume().
   void pause(std::string_view plural) { paused_.emplace(plural); }
   void resume();
+  // Lists are made when they are asked for, and answered when they are let go.
+  void hold_lists() { holds_lists_ = true; }
+  void let_lists_go();
   // "verb plural space/name" of every write since the last call.
   std::vector<std::string> take_writes();
 
@@ -60,11 +63,15 @@ class FakeCluster final : public Cluster {
   Result<ObjectPtr> removed(const Reference& what, const RemoveOptions& options);
   void drop(const Key& key);
   void tell(Event::Type type, const Key& key, const ObjectPtr& object);
+  void deliver(const Key& key, const Event& event);
   std::string next_revision() { return std::to_string(++revision_); }
 
   std::map<Key, ObjectPtr> objects_;
   std::set<FakeWatch*> watches_;
   std::vector<std::pair<Key, Event>> held_;
+  std::vector<std::pair<Key, Event>> log_;  // all there ever was, for watches from a revision
+  bool holds_lists_ = false;
+  std::vector<std::function<void()>> held_lists_;
   std::vector<std::string> writes_;
   uint64_t revision_ = 100;
   uint64_t uids_ = 0;

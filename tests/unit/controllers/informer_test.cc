@@ -117,6 +117,36 @@ TEST_F(InformerTest, ASuccessorUnderTheSameNameIsAnother) {
   EXPECT_EQ(informer_.lists(), 2u);
 }
 
+TEST_F(InformerTest, AListUndoesNothingThatWasLearnedSince) {
+  put("a", "n1");
+  const std::string uid(uid_of(*put("b", "n1")));
+  informer_.start();
+  EXPECT_EQ(heard(), "+a +b");
+  cluster_.hold_lists();
+  cluster_.lose_watches(Status::error(StatusCode::kExpired, "watch", "pods", "too old"));
+  EXPECT_TRUE(loop_->advance(std::chrono::seconds(1)));
+  informer_.learn(put("a", "n2"));
+  informer_.learn(put("c", "n2"));
+  cluster_.erase("pods", "d", "b");
+  informer_.learn_gone("d", "b", uid);
+  EXPECT_EQ(heard(), "~a +c -b");
+  cluster_.let_lists_go();
+  EXPECT_EQ(heard(), "") << "the list is older than all of that";
+  EXPECT_EQ(on("n2"), "a c ");
+  cluster_.erase("pods", "d", "c");
+  EXPECT_EQ(heard(), "-c");
+}
+
+TEST_F(InformerTest, WhatGoesBetweenListAndWatchIsHeardOf) {
+  put("a", "n1");
+  cluster_.hold_lists();
+  informer_.start();
+  EXPECT_EQ(heard(), "");
+  cluster_.erase("pods", "d", "a");
+  cluster_.let_lists_go();
+  EXPECT_EQ(heard(), "+a -a");
+}
+
 TEST_F(InformerTest, AnAbsentServerIsNoReasonToListAgain) {
   informer_.start();
   EXPECT_EQ(heard(), "");
