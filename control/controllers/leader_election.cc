@@ -47,15 +47,24 @@ void LeaderElector::found(Result<ObjectPtr> lease) {
     }
     return;
   }
-  observe(*lease);
+  // An answer from before what is known already says nothing.
+  if (!observe(*lease)) return;
+  if (leading_ && !leader_.empty() && leader_ != options_.identity) {
+    leading_ = false;
+    LOG_WARNING("controllers: {} has lost its lease to {} and stops", options_.identity, leader_);
+    stopped_();
+    return;
+  }
   if (free_to_take(**lease)) write(lease->get());
 }
 
-void LeaderElector::observe(const ObjectPtr& lease) {
-  if (lease_ && revision_of(*lease_) == revision_of(*lease)) return;
+bool LeaderElector::observe(const ObjectPtr& lease) {
+  if (lease_ && revision_of(*lease_) == revision_of(*lease)) return true;
+  if (lease_ && is_older(revision_of(*lease), revision_of(*lease_))) return false;
   lease_ = lease;
   seen_ = loop_.now();
   leader_ = lease->get("spec").get("holderIdentity").as_string();
+  return true;
 }
 
 bool LeaderElector::free_to_take(const Value& lease) {
@@ -97,8 +106,7 @@ void LeaderElector::written(TimePoint asked, Result<ObjectPtr> lease) {
     if (!lease) LOG_V(2, "leader election: {}", lease.status().message());
     return;
   }
-  observe(*lease);
-  if (released_) return;
+  if (!observe(*lease) || released_) return;
   // An answer that comes after the deadline renews nothing: another may lead by then.
   if (loop_.now() - asked >= options_.renew) return;
   renewed_ = asked;

@@ -42,7 +42,8 @@ class LeaderElector {
   bool free_to_take(const schema::Value& lease);
   void write(const schema::Value* lease);
   void written(TimePoint asked, Result<ObjectPtr> lease);
-  void observe(const ObjectPtr& lease);
+  // False for what is older than what was seen already.
+  bool observe(const ObjectPtr& lease);
   void watch_deadline();
 
   Cluster& cluster_;

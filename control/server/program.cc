@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <random>
 #include <thread>
 
 #include "base/fd.h"
@@ -276,7 +277,10 @@ void Program::make_controllers() {
       auth::User{"system:kube-controller-manager", "", {std::string(auth::kMasters)}, {}});
   controllers::ManagerOptions manager;
   manager.elect = options_.store.starts_with("etcd");
-  manager.election.identity = fmt::format("{}_{}", host_name(), ::getpid());
+  // Containers may share the host's name and all be process 1.
+  std::random_device random;
+  manager.election.identity =
+      fmt::format("{}_{}_{:08x}{:08x}", host_name(), ::getpid(), random(), random());
   manager.root_ca = material_.ca_pem;
   controllers_ = std::make_unique<controllers::ControllerManager>(*cluster_, manager);
 }

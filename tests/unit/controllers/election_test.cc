@@ -96,6 +96,20 @@ TEST_F(ElectionTest, NobodyLeadsBesideAnother) {
   EXPECT_EQ((a.started - a.stopped) + (b.started - b.stopped), 1);
 }
 
+TEST_F(ElectionTest, WhoSeesAnothersLeaseStopsAtOnce) {
+  Server& a = add("a");
+  pass(seconds(5));
+  ASSERT_EQ(a.started, 1);
+  cluster_.change("leases", "kube-system", "fairlead-controllers", "{spec: {holderIdentity: b}}");
+  pass(seconds(2));
+  EXPECT_EQ(a.stopped, 1);
+  EXPECT_EQ(a.elector->leader(), "b");
+  EXPECT_EQ(lease()->at("spec.holderIdentity").as_string(), "b");
+  pass(seconds(30));
+  EXPECT_EQ(a.started, 2) << "the other never renewed";
+  EXPECT_EQ(a.stopped, 1);
+}
+
 TEST_F(ElectionTest, TwoThatBeginTogetherAreOneLeader) {
   add("a");
   add("b");
