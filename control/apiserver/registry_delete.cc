@@ -255,12 +255,18 @@ RegistryImpl::Answer<ListAnswer> RegistryImpl::do_remove_collection(Target targe
   const Target all = target;
   Outcome<ListAnswer> found = co_await do_list(all, std::move(which));
   if (!found) co_return found.error();
+  DeleteOptions each = options;
   for (const ObjectPtr& object : found->objects) {
     Target one = target;
     one.space = object->value().at("metadata.namespace").as_string();
     one.name = object->value().at("metadata.name").as_string();
-    Outcome<Written> removed = co_await do_remove(std::move(one), options, context);
-    if (!removed && removed.error().code != 404) co_return removed.error();
+    // A successor under the same name is not what was listed.
+    const bool ours = !options.uid;
+    if (ours) each.uid = std::string(object->value().at("metadata.uid").as_string());
+    Outcome<Written> removed = co_await do_remove(std::move(one), each, context);
+    if (removed || removed.error().code == 404) continue;
+    if (removed.error().code == 409 && ours && !options.resource_version) continue;
+    co_return removed.error();
   }
   co_return std::move(*found);
 }

@@ -13,8 +13,14 @@ namespace fairlead::controllers {
 namespace {
 
 constexpr size_t kMostRemembered = 10'000;
-// Until an owner that the server has is looked for again in the cache.
+// Until an owner that the server has is looked for again in the cache; twice as long each time.
 constexpr Duration kUntilHeard = std::chrono::seconds(1);
+constexpr Duration kLongestWait = std::chrono::minutes(5);
+
+// Events own nothing, are owned by nothing as a rule, and are many.
+bool is_watched(const schema::Resource& resource) {
+  return resource.kind != "Event";
+}
 
 void remember(std::set<std::string>& set, std::string uid) {
   if (set.size() >= kMostRemembered) set.clear();  // asking again is only slower
@@ -63,7 +69,7 @@ Document warning_about(const OwnedObject& object, const std::string& message, in
 GarbageCollector::GarbageCollector(Context context)
     : Controller(context, "garbage-collector", {.in_flight = 20}) {
   for (const schema::Resource* row : stored_resources()) {
-    if (row->kind == "Event") continue;  // own nothing, owned by nothing, and many
+    if (!is_watched(*row)) continue;
     Informer& informer = needs(*row);
     informers_.push_back(&informer);
     informer.add_handler([this, row](const ObjectPtr& before, const ObjectPtr& after) {
@@ -75,6 +81,7 @@ GarbageCollector::GarbageCollector(Context context)
 void GarbageCollector::changed(const schema::Resource& resource, const ObjectPtr& before,
                                const ObjectPtr& after) {
   std::set<std::string> touched;
+  looks_.erase(std::string(uid_of(after ? *after : *before)));
   if (after) {
     absent_.erase(std::string(uid_of(*after)));
     touched = graph_.put(owned_object(resource, *after));
@@ -117,7 +124,7 @@ void GarbageCollector::work(const std::string& uid, DoneWorking done) {
   Decision decision = decide(*object);
   for (const std::string& other : decision.look_at) enqueue(other);
   if (decision.act == Decision::Act::kAsk) {
-    ask(uid, std::move(decision.owners), std::move(done));
+    ask(uid, std::move(decision.owners), Duration::zero(), std::move(done));
     return;
   }
   perform(plan_of(*object, decision), std::move(done));
@@ -159,31 +166,48 @@ Plan GarbageCollector::plan_of(const OwnedObject& object, const Decision& decisi
   return plan;
 }
 
-// One after another; what is absent is known afterwards.
-void GarbageCollector::ask(std::string uid, std::vector<OwnerReference> owners, DoneWorking done) {
+// It is there, and the cache hears of it soon; or never, if it goes while a watch is lost.
+Duration GarbageCollector::until_heard(const std::string& uid, const schema::Resource& kind) {
+  if (!is_watched(kind)) return kLongestWait;
+  Duration wait = kUntilHeard;
+  for (int i = 0; i < looks_[uid] && wait < kLongestWait; ++i) wait *= 2;
+  return std::min(wait, kLongestWait);
+}
+
+// One after another; what is absent is known afterwards. `again`: zero while none was there.
+void GarbageCollector::ask(std::string uid, std::vector<OwnerReference> owners, Duration again,
+                           DoneWorking done) {
   const OwnedObject* object = graph_.find(uid);
-  if (!object || owners.empty()) {
-    if (object) enqueue(uid);
+  if (!object) {
     done({});
+    return;
+  }
+  if (owners.empty()) {
+    if (again > Duration::zero()) {
+      ++looks_[uid];
+    } else {
+      enqueue(uid);
+    }
+    done({Status(), again});
     return;
   }
   const OwnerReference owner = std::move(owners.back());
   owners.pop_back();
   const schema::Resource* kind = schema::find_kind(owner.api_version, owner.kind);
   Reference what{kind, kind->namespaced ? object->what.space : std::string(), owner.name};
-  auto answered = [this, uid = std::move(uid), owners = std::move(owners), owner,
+  auto answered = [this, uid = std::move(uid), owners = std::move(owners), owner, kind, again,
                    done = std::move(done)](Result<ObjectPtr> answer) mutable {
     if (!answer && answer.status().code() != StatusCode::kNotFound) {
       done({answer.status()});
       return;
     }
     if (answer && *answer && uid_of(**answer) == owner.uid) {
-      // It is there, and the cache hears of it soon; or never, if it goes while a watch is lost.
-      done({Status(), kUntilHeard});
-      return;
+      const Duration wait = until_heard(uid, *kind);
+      again = again > Duration::zero() ? std::min(again, wait) : wait;
+    } else {
+      remember(absent_, owner.uid);
     }
-    remember(absent_, owner.uid);
-    ask(std::move(uid), std::move(owners), std::move(done));
+    ask(std::move(uid), std::move(owners), again, std::move(done));
   };
   context_.cluster.get(std::move(what),
                        token_.guard(std::function<void(Result<ObjectPtr>)>(std::move(answered))));

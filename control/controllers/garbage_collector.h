@@ -10,6 +10,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "control/controllers/controller.h"
@@ -31,7 +32,8 @@ class GarbageCollector final : public Controller {
   void changed(const schema::Resource& resource, const ObjectPtr& before, const ObjectPtr& after);
   Decision decide(const OwnedObject& object);
   Plan plan_of(const OwnedObject& object, const Decision& decision);
-  void ask(std::string uid, std::vector<OwnerReference> owners, DoneWorking done);
+  void ask(std::string uid, std::vector<OwnerReference> owners, Duration again, DoneWorking done);
+  Duration until_heard(const std::string& uid, const schema::Resource& kind);
   void report_places(const OwnedObject& object);
   Write without_owners(const OwnedObject& object, const std::vector<OwnerReference>& owners);
   Write without_finalizer(const OwnedObject& object, std::string_view finalizer);
@@ -39,8 +41,9 @@ class GarbageCollector final : public Controller {
 
   std::vector<Informer*> informers_;
   OwnerGraph graph_;
-  std::set<std::string> absent_;    // uids of which the server said that they are not
-  std::set<std::string> reported_;  // "dependent owner" uids
+  std::set<std::string> absent_;                // uids of which the server said that they are not
+  std::unordered_map<std::string, int> looks_;  // how often owners were there but not cached
+  std::set<std::string> reported_;              // "dependent owner" uids
 };
 
 }  // namespace fairlead::controllers

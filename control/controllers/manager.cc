@@ -24,7 +24,8 @@ ControllerSet::ControllerSet(Cluster& cluster, std::shared_ptr<Loop> loop,
   controllers_.push_back(std::make_unique<EndpointsController>(context_, service_pods_));
   controllers_.push_back(std::make_unique<EndpointSliceController>(context_, service_pods_));
   controllers_.push_back(std::make_unique<SliceMirroringController>(context_));
-  controllers_.push_back(std::make_unique<NamespaceController>(context_));
+  controllers_.push_back(
+      std::make_unique<NamespaceController>(context_, options.namespace_grace()));
   controllers_.push_back(std::make_unique<NamespaceDefaultsController>(context_, options.root_ca));
   controllers_.push_back(std::make_unique<GarbageCollector>(context_));
   controllers_.push_back(std::make_unique<NodeHealthController>(context_));

@@ -20,6 +20,11 @@ struct ManagerOptions {
   // With false the controllers run at once: the store has only one server.
   bool elect = true;
   ElectionOptions election;
+  // Until a namespace that terminates may go: other servers learn of that from a watch, and until
+  // then admit what is made in it. Without election there are no others, only requests under way.
+  Duration namespace_grace() const {
+    return elect ? Duration(std::chrono::seconds(5)) : Duration(std::chrono::milliseconds(200));
+  }
   std::string root_ca;  // PEM, for kube-root-ca.crt
   // How often everything is looked at again though nothing was heard of it.
   Duration resync = std::chrono::minutes(10);

@@ -132,20 +132,28 @@ Plan plan_namespace(const Value& space, const NamespaceFindings& findings,
 // One look at everything in a namespace.
 struct NamespaceController::Pass {
   ObjectPtr space;
+  TimePoint begun;
   size_t next = 0;
   NamespaceFindings findings;
   DoneWorking done;
 };
 
-NamespaceController::NamespaceController(Context context)
-    : Controller(context, "namespace"), spaces_(needs(resource("", "v1", "namespaces"))) {
+NamespaceController::NamespaceController(Context context, Duration grace)
+    : Controller(context, "namespace"),
+      grace_(grace),
+      spaces_(needs(resource("", "v1", "namespaces"))) {
   for (const schema::Resource* row : stored_resources()) {
     if (row->namespaced) rows_.push_back(row);
   }
   std::stable_partition(rows_.begin(), rows_.end(),
                         [](const schema::Resource* row) { return row->plural == "pods"; });
-  spaces_.add_handler([this](const ObjectPtr&, const ObjectPtr& after) {
-    if (after && is_terminating(*after)) enqueue(std::string(name_of(*after)));
+  spaces_.add_handler([this](const ObjectPtr& before, const ObjectPtr& after) {
+    if (!after) {
+      terminating_.erase(std::string(uid_of(*before)));
+    } else if (is_terminating(*after)) {
+      terminating_.emplace(uid_of(*after), context_.loop.now());
+      enqueue(std::string(name_of(*after)));
+    }
   });
 }
 
@@ -168,8 +176,28 @@ void NamespaceController::work(const std::string& key, DoneWorking done) {
   }
   auto pass = std::make_shared<Pass>();
   pass->space = space;
+  pass->begun = context_.loop.now();
   pass->done = std::move(done);
-  next(std::move(pass));
+  confirm(pass, [this, pass] { next(pass); });
+}
+
+// Goes on only when the server has this very namespace, terminating: the cache may be behind, and a
+// successor of the same name is another's.
+void NamespaceController::confirm(std::shared_ptr<Pass> pass, std::function<void()> go_on) {
+  const auto answered = [pass, go_on = std::move(go_on)](Result<ObjectPtr> answer) {
+    if (!answer && answer.status().code() != StatusCode::kNotFound) {
+      pass->done({answer.status()});
+      return;
+    }
+    if (!answer || uid_of(**answer) != uid_of(*pass->space) || !is_terminating(**answer)) {
+      pass->done({});
+      return;
+    }
+    pass->space = *answer;
+    go_on();
+  };
+  context_.cluster.get({&resource("", "v1", "namespaces"), "", std::string(name_of(*pass->space))},
+                       token_.guard(std::function<void(Result<ObjectPtr>)>(answered)));
 }
 
 void NamespaceController::next(std::shared_ptr<Pass> pass) {
@@ -204,8 +232,10 @@ void NamespaceController::next(std::shared_ptr<Pass> pass) {
       next(pass);
       return;
     }
-    context_.cluster.remove_all({&row, space, ""},
-                                token_.guard(std::function<void(Result<bool>)>(removed)));
+    confirm(pass, [this, &row, space, removed] {
+      context_.cluster.remove_all({&row, space, ""},
+                                  token_.guard(std::function<void(Result<bool>)>(removed)));
+    });
   };
   context_.cluster.list({&row, space, ""},
                         token_.guard(std::function<void(Result<Listing>)>(asked)));
@@ -222,7 +252,15 @@ void NamespaceController::count(std::shared_ptr<Pass> pass, const schema::Resour
   next(std::move(pass));
 }
 
+// Another server may for a while take the namespace for active and admit what is made in it: only a
+// look that began after the grace proves that it is empty.
 void NamespaceController::conclude(std::shared_ptr<Pass> pass) {
+  const auto since = terminating_.find(std::string(uid_of(*pass->space)));
+  const TimePoint due = (since == terminating_.end() ? pass->begun : since->second) + grace_;
+  if (pass->findings.done() && pass->begun < due) {
+    pass->done({Status(), due - context_.loop.now()});
+    return;
+  }
   const int64_t now = context_.loop.unix_microseconds();
   Plan plan = plan_namespace(*pass->space, pass->findings, now);
   if (!pass->findings.done()) plan.again = kLookAgain;

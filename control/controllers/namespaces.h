@@ -7,9 +7,11 @@
 // Threads: the pure functions anywhere; the controller is the loop's.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "control/controllers/controller.h"
@@ -31,7 +33,8 @@ Plan plan_namespace(const schema::Value& space, const NamespaceFindings& finding
 
 class NamespaceController final : public Controller {
  public:
-  explicit NamespaceController(Context context);
+  // `grace`: from when a namespace is seen to terminate until it may go, however empty it is.
+  NamespaceController(Context context, Duration grace);
 
   void enqueue_all() override;
 
@@ -42,12 +45,15 @@ class NamespaceController final : public Controller {
  private:
   struct Pass;
 
+  void confirm(std::shared_ptr<Pass> pass, std::function<void()> go_on);
   void next(std::shared_ptr<Pass> pass);
   void count(std::shared_ptr<Pass> pass, const schema::Resource& row, Listing listing);
   void conclude(std::shared_ptr<Pass> pass);
 
+  const Duration grace_;
   Informer& spaces_;
-  std::vector<const schema::Resource*> rows_;  // pods first
+  std::unordered_map<std::string, TimePoint> terminating_;  // uid to when it was seen
+  std::vector<const schema::Resource*> rows_;               // pods first
 };
 
 }  // namespace fairlead::controllers

@@ -9,6 +9,7 @@ namespace fairlead::controllers {
 namespace {
 
 constexpr std::string_view kUnreachable = "node.kubernetes.io/unreachable";
+constexpr std::string_view kNeverUpdated = "NodeStatusNeverUpdated";
 constexpr std::string_view kNotReady = "node.kubernetes.io/not-ready";
 
 constexpr std::string_view kWatchedConditions[] = {"Ready", "MemoryPressure", "DiskPressure",
@@ -24,7 +25,7 @@ bool set_unknown(Arena& arena, Value& conditions, const std::string& now) {
       Value& made = conditions.push(arena, Value::object());
       made.set(arena, "type", Value::string(type));
       made.set(arena, "status", Value::string("Unknown"));
-      made.set(arena, "reason", Value::string("NodeStatusNeverUpdated"));
+      made.set(arena, "reason", Value::string(kNeverUpdated));
       made.set(arena, "message", Value::string("The node's agent never posted its status."));
       made.set(arena, "lastHeartbeatTime", text(arena, now));
       made.set(arena, "lastTransitionTime", text(arena, now));
@@ -151,10 +152,15 @@ NodeHealthController::NodeHealthController(Context context)
   });
   nodes_.add_handler([this](const ObjectPtr& before, const ObjectPtr& after) {
     const std::string name(name_of(after ? *after : *before));
-    if (!after) {
+    if (!after || !before) {
       seen_.erase(name);
       was_ready_.erase(name);
     }
+    if (after && !before) {
+      // A lease from before has its full grace, and then counts.
+      if (const ObjectPtr lease = leases_.get(kLeaseSpace, name)) lease_changed(lease);
+    }
+    if (after && before) status_changed(*before, *after);
     enqueue(name);
   });
   leases_.add_handler([this](const ObjectPtr&, const ObjectPtr& after) {
@@ -169,12 +175,27 @@ void NodeHealthController::enqueue_all() {
 // A renewal is a line in a table; the node is looked at when the grace ends. Most never are.
 void NodeHealthController::lease_changed(const ObjectPtr& lease) {
   const std::string name(name_of(*lease));
+  if (!nodes_.get("", name)) return;  // read when there is one
   const std::string_view renewed = lease->get("spec").get("renewTime").as_string();
   const auto [found, fresh] = seen_.emplace(name, Seen{});
   if (!fresh && found->second.renewed == renewed) return;
   const bool was_alive = !fresh && is_alive(name);
   found->second = {std::string(renewed), context_.loop.now()};
   if (!was_alive) enqueue(name);
+}
+
+// An agent that reports its status lives, though its lease is not renewed. The node is planned for
+// after every change of it, so that nothing has to be put into the queue.
+void NodeHealthController::status_changed(const Value& before, const Value& after) {
+  const auto heartbeat = [](const Value& node) {
+    const Value* ready = find_by(node.get("status").get("conditions"), "type", "Ready");
+    const bool ours = !ready || ready->get("reason").as_string() == kNeverUpdated;
+    return ours ? std::string_view() : ready->get("lastHeartbeatTime").as_string();
+  };
+  const std::string_view now = heartbeat(after);
+  if (now.empty() || now == heartbeat(before)) return;
+  const auto found = seen_.find(std::string(name_of(after)));
+  if (found != seen_.end()) found->second.at = context_.loop.now();
 }
 
 bool NodeHealthController::is_alive(const std::string& node) const {

@@ -2,6 +2,8 @@
 // 40 seconds has conditions Unknown and a taint, and its pods are not ready, so that they leave the
 // endpoints of services.
 //
+// A status that the node's agent reports counts as a renewal.
+//
 // Age is counted from when a renewal was seen here: clocks of nodes do not matter. A node that
 // never had a lease is not judged: it has no agent.
 //
@@ -41,17 +43,18 @@ class NodeHealthController final : public Controller {
  private:
   struct Seen {
     std::string renewed;  // renewTime, as it was last
-    TimePoint at;         // when that was seen
+    TimePoint at;         // when that was seen, or a status later
   };
 
   void lease_changed(const ObjectPtr& lease);
+  void status_changed(const schema::Value& before, const schema::Value& after);
   bool is_alive(const std::string& node) const;
 
   Informer& nodes_;
   Informer& pods_;
   Informer& leases_;
   size_t pods_by_node_;
-  std::unordered_map<std::string, Seen> seen_;
+  std::unordered_map<std::string, Seen> seen_;  // of nodes that are there and have had a lease
   std::unordered_map<std::string, bool> was_ready_;
 };
 

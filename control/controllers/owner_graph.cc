@@ -111,12 +111,36 @@ OwnerState OwnerGraph::owner_state(const OwnedObject& object, const OwnerReferen
 
 Decision OwnerGraph::decide_waiting(const OwnedObject& object) const {
   Decision decision;
+  bool blocked = false;
   for (const std::string& uid : dependents(object.uid)) {
     const OwnedObject* dependent = find(uid);
-    if (dependent && blocks(*dependent, object.uid)) decision.look_at.insert(uid);
+    if (uid == object.uid || !dependent || !blocks(*dependent, object.uid)) continue;
+    if (waits_in_turn_for(*dependent, object)) continue;
+    blocked = true;
+    // One that terminates has nothing left to decide: its end is what brings this one back.
+    if (!dependent->terminating) decision.look_at.insert(uid);
   }
-  if (decision.look_at.empty()) decision.act = Decision::Act::kDropForeground;
+  if (!blocked) decision.act = Decision::Act::kDropForeground;
   return decision;
+}
+
+// Whether what `from` waits for waits, by however many steps, for `object`: a circle, in which each
+// would wait for ever.
+bool OwnerGraph::waits_in_turn_for(const OwnedObject& from, const OwnedObject& object) const {
+  std::set<std::string_view> seen{from.uid};
+  std::vector<const OwnedObject*> left{&from};
+  while (!left.empty()) {
+    const OwnedObject& at = *left.back();
+    left.pop_back();
+    if (!at.waits_for_dependents()) continue;
+    for (const std::string& uid : dependents(at.uid)) {
+      const OwnedObject* dependent = find(uid);
+      if (!dependent || !blocks(*dependent, at.uid)) continue;
+      if (uid == object.uid) return true;
+      if (seen.insert(dependent->uid).second) left.push_back(dependent);
+    }
+  }
+  return false;
 }
 
 Decision OwnerGraph::decide(const OwnedObject& object,
@@ -164,7 +188,8 @@ Decision OwnerGraph::decide(const OwnedObject& object,
     return decision;
   }
   if (!waiting.empty() && !dependents(object.uid).empty()) {
-    // Its own dependents go before it, unless one of them waits for it in turn: a circle.
+    // Its own dependents go before it, unless one of them waits for others in turn: that may be a
+    // circle, and need not be.
     const std::set<std::string>& own = dependents(object.uid);
     const bool circle = std::any_of(own.begin(), own.end(), [&](const std::string& uid) {
       const OwnedObject* dependent = find(uid);

@@ -89,6 +89,7 @@ class OwnerGraph {
 
  private:
   Decision decide_waiting(const OwnedObject& object) const;
+  bool waits_in_turn_for(const OwnedObject& from, const OwnedObject& object) const;
 
   std::unordered_map<std::string, OwnedObject> objects_;
   std::unordered_map<std::string, std::set<std::string>> dependents_;  // by the owner's uid

@@ -1,82 +1,11 @@
 // All controllers over a cluster in memory: from one change to the rest that follows from it, with
 // conflicts, failures and lost watches in between.
-#include <set>
+#include "controller_set.h"
 
-#include "control/controllers/manager.h"
-#include "fake_cluster.h"
-#include "manual_loop.h"
-#include "support.h"
+#include <set>
 
 namespace fairlead::controllers {
 namespace {
-
-using std::chrono::milliseconds;
-using std::chrono::seconds;
-
-class ControllerSetTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    cluster_.put(
-        "{apiVersion: v1, kind: Namespace, metadata: {name: d}, spec: {finalizers: "
-        "[kubernetes]}}");
-    cluster_.put(
-        "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: "
-        "{topology.kubernetes.io/zone: a}}, status: {conditions: [{type: Ready, status: "
-        "'True'}]}}");
-  }
-
-  void start() {
-    options_.root_ca = "PEM";
-    set_ = std::make_unique<ControllerSet>(cluster_, loop_, options_);
-    set_->start();
-    settle();
-  }
-  void settle(Duration time = milliseconds(0)) { ASSERT_TRUE(loop_->advance(time)); }
-
-  void put_service(std::string_view name = "web", std::string_view selector = "{app: web}") {
-    cluster_.put(
-        fmt::format("{{apiVersion: v1, kind: Service, metadata: {{name: {}, namespace: "
-                    "d}}, spec: {{clusterIP: 10.0.0.1, selector: {}, ports: [{{name: http, "
-                    "port: 80, protocol: TCP}}]}}}}",
-                    name, selector));
-  }
-  void put_pod(int number, std::string_view ready = "True", std::string_view app = "web") {
-    cluster_.put(fmt::format(
-        "{{apiVersion: v1, kind: Pod, metadata: {{name: p{0}, namespace: d, labels: {{app: "
-        "{2}}}}}, "
-        "spec: {{nodeName: n1}}, status: {{podIP: 10.1.0.{0}, conditions: [{{type: Ready, status: "
-        "'{1}'}}]}}}}",
-        number, ready, app));
-  }
-  std::string slices() const {
-    std::string made;
-    for (const ObjectPtr& slice : cluster_.all("endpointslices", "d")) {
-      made += (made.empty() ? "" : "\n") + slice_text(*slice);
-    }
-    return made;
-  }
-  size_t ready_addresses() const {
-    const ObjectPtr endpoints = cluster_.find("endpoints", "d", "web");
-    size_t count = 0;
-    if (!endpoints) return count;
-    for (const Value& subset : endpoints->get("subsets").items()) {
-      count += subset.get("addresses").size();
-    }
-    return count;
-  }
-  ControllerMetrics metrics(std::string_view name) const {
-    for (const ControllerMetrics& row : set_->metrics()) {
-      if (row.name == name) return row;
-    }
-    ADD_FAILURE() << name;
-    return {};
-  }
-
-  FakeCluster cluster_;
-  std::shared_ptr<ManualLoop> loop_ = std::make_shared<ManualLoop>();
-  ManagerOptions options_;
-  std::unique_ptr<ControllerSet> set_;
-};
 
 TEST_F(ControllerSetTest, EndpointsFollowPods) {
   start();
@@ -173,6 +102,37 @@ TEST_F(ControllerSetTest, HandMadeEndpointsAreMirroredAndMayComeFirst) {
   cluster_.erase("endpoints", "d", "db");
   settle();
   EXPECT_EQ(slices(), "");
+}
+
+TEST_F(ControllerSetTest, AMirrorThatIsTakenAwayIsMadeAnew) {
+  start();
+  put_service("db", "null");
+  cluster_.put(
+      "{apiVersion: v1, kind: Endpoints, metadata: {name: db, namespace: d}, subsets: "
+      "[{addresses: [{ip: 192.0.2.1}], ports: [{port: 5432, protocol: TCP}]}]}");
+  settle();
+  const std::string name(name_of(*cluster_.all("endpointslices", "d").at(0)));
+  cluster_.change("endpointslices", "d", name,
+                  "{metadata: {labels: {endpointslice.kubernetes.io/managed-by: me}}}");
+  settle();
+  EXPECT_EQ(cluster_.all("endpointslices", "d").size(), 2u);
+}
+
+TEST_F(ControllerSetTest, ARefusedCreationKeepsNothingElseBack) {
+  start();
+  bool once = true;
+  cluster_.fault = [&](const std::string& request) {
+    if (!once || !request.starts_with("create endpointslices")) return Status();
+    once = false;
+    return Status::error(StatusCode::kPermission, "create", "slice", "as told");
+  };
+  put_service("db", "null");
+  cluster_.put(
+      "{apiVersion: v1, kind: Endpoints, metadata: {name: db, namespace: d}, subsets: "
+      "[{addresses: [{ip: 192.0.2.1}, {ip: '2001:db8::1'}], ports: [{port: 80, protocol: TCP}]}]}");
+  loop_->run();
+  EXPECT_NE(slices().find("IPv6 /TCP/80 [2001:db8::1 r]"), std::string::npos);
+  EXPECT_NE(metrics("endpointslicemirroring").last_error.find("as told"), std::string::npos);
 }
 
 TEST_F(ControllerSetTest, EndpointsLeftFromBeforeGo) {
@@ -284,6 +244,13 @@ TEST_F(ControllerSetTest, NamespacesHaveAnAccountAndCertificates) {
   EXPECT_EQ(
       cluster_.find("configmaps", "d", "kube-root-ca.crt")->at("data").get("ca.crt").as_string(),
       "PEM");
+  cluster_.change("configmaps", "d", "kube-root-ca.crt", "{metadata: {annotations: null}}");
+  settle();
+  EXPECT_FALSE(cluster_.find("configmaps", "d", "kube-root-ca.crt")
+                   ->at("metadata.annotations")
+                   .get("kubernetes.io/description")
+                   .as_string()
+                   .empty());
 }
 
 TEST_F(ControllerSetTest, ANamespaceEmptiesPodsFirst) {
@@ -303,12 +270,64 @@ TEST_F(ControllerSetTest, ANamespaceEmptiesPodsFirst) {
   EXPECT_EQ(cluster_.all("pods", "d").size(), 1u);
   EXPECT_EQ(cluster_.all("services", "d").size(), 1u) << "while there are pods";
   cluster_.change("pods", "d", "held", "{metadata: {finalizers: null}}");
-  settle(seconds(3));
+  settle(seconds(8));
   EXPECT_EQ(cluster_.find("namespaces", "", "d"), nullptr);
   for (const char* plural :
        {"pods", "services", "endpoints", "endpointslices", "configmaps", "serviceaccounts"}) {
     EXPECT_TRUE(cluster_.all(plural, "d").empty()) << plural;
   }
+}
+
+constexpr std::string_view kHeldConfigMap =
+    "{apiVersion: v1, kind: ConfigMap, metadata: {name: held, namespace: d, finalizers: [a/b]}}";
+
+TEST_F(ControllerSetTest, ASuccessorOfANamespaceIsNotEmptied) {
+  cluster_.put(kHeldConfigMap);
+  start();
+  cluster_.remove({&resource("", "v1", "namespaces"), "", "d"}, {}, [](Result<ObjectPtr>) {});
+  settle();
+  cluster_.pause("namespaces");
+  cluster_.erase("configmaps", "d", "held");
+  cluster_.erase("namespaces", "", "d");
+  cluster_.put("{apiVersion: v1, kind: Namespace, metadata: {name: d}}");
+  cluster_.put("{apiVersion: v1, kind: ConfigMap, metadata: {name: new, namespace: d}}");
+  settle(seconds(10));
+  EXPECT_NE(cluster_.find("configmaps", "d", "new"), nullptr);
+}
+
+TEST_F(ControllerSetTest, ASuccessorThatComesDuringALookIsNotEmptied) {
+  cluster_.put(kHeldConfigMap);
+  start();
+  cluster_.pause("namespaces");
+  cluster_.remove({&resource("", "v1", "namespaces"), "", "d"}, {}, [](Result<ObjectPtr>) {});
+  bool once = true;
+  cluster_.fault = [&](const std::string& request) {
+    if (once && request.starts_with("list configmaps")) {
+      once = false;
+      cluster_.erase("configmaps", "d", "held");
+      cluster_.erase("namespaces", "", "d");
+      cluster_.put("{apiVersion: v1, kind: Namespace, metadata: {name: d}}");
+      cluster_.put("{apiVersion: v1, kind: ConfigMap, metadata: {name: new, namespace: d}}");
+    }
+    return Status();
+  };
+  cluster_.resume();
+  settle(seconds(10));
+  EXPECT_FALSE(once);
+  EXPECT_NE(cluster_.find("configmaps", "d", "new"), nullptr);
+}
+
+// What another server admits while it has not heard of the end yet is found all the same.
+TEST_F(ControllerSetTest, ANamespaceGoesAfterTheGrace) {
+  start();
+  cluster_.remove({&resource("", "v1", "namespaces"), "", "d"}, {}, [](Result<ObjectPtr>) {});
+  settle(seconds(4));
+  EXPECT_NE(cluster_.find("namespaces", "", "d"), nullptr);
+  EXPECT_TRUE(cluster_.all("configmaps", "d").empty()) << "it is emptied at once";
+  cluster_.put("{apiVersion: v1, kind: ConfigMap, metadata: {name: late, namespace: d}}");
+  settle(seconds(2));
+  EXPECT_EQ(cluster_.find("configmaps", "d", "late"), nullptr);
+  EXPECT_EQ(cluster_.find("namespaces", "", "d"), nullptr);
 }
 
 TEST_F(ControllerSetTest, ANamespaceThatCannotBeEmptiedSaysSo) {
@@ -325,7 +344,7 @@ TEST_F(ControllerSetTest, ANamespaceThatCannotBeEmptiedSaysSo) {
   ASSERT_NE(space, nullptr);
   EXPECT_EQ(condition_status(*space, "NamespaceDeletionContentFailure"), "True");
   refuse = false;
-  settle(seconds(3));
+  settle(seconds(8));
   EXPECT_EQ(cluster_.find("namespaces", "", "d"), nullptr);
 }
 
@@ -365,137 +384,48 @@ TEST_F(ControllerSetTest, ANodeWithoutLeaseIsNotJudged) {
   EXPECT_EQ(condition_status(*cluster_.find("nodes", "", "n1"), "Ready"), "True");
 }
 
-class CollectorTest : public ControllerSetTest {
- protected:
-  std::string uid(std::string_view plural, std::string_view name) const {
-    return std::string(uid_of(*cluster_.find(plural, "d", name)));
-  }
-  void put_owned(std::string_view kind, std::string_view name, std::string_view owner_kind,
-                 std::string_view owner, std::string_view owner_uid) {
-    cluster_.put(
-        fmt::format("{{apiVersion: {}, kind: {}, metadata: {{name: {}, namespace: d, "
-                    "ownerReferences: [{{apiVersion: apps/v1, kind: {}, name: {}, uid: {}, "
-                    "controller: true, blockOwnerDeletion: true}}]}}}}",
-                    kind == "Pod" ? "v1" : "apps/v1", kind, name, owner_kind, owner, owner_uid));
-  }
-  void put_tree() {
-    cluster_.put("{apiVersion: apps/v1, kind: Deployment, metadata: {name: dep, namespace: d}}");
-    put_owned("ReplicaSet", "set", "Deployment", "dep", uid("deployments", "dep"));
-    put_owned("Pod", "pod", "ReplicaSet", "set", uid("replicasets", "set"));
-  }
-  void remove_dep(Propagation propagation) {
-    cluster_.remove({&resource("apps", "v1", "deployments"), "d", "dep"}, {"", "", propagation},
-                    [](Result<ObjectPtr> answer) { EXPECT_TRUE(answer.ok()); });
-  }
-  std::string removals() {
-    std::string made;
-    for (const std::string& write : cluster_.take_writes()) {
-      if (write.starts_with("remove")) made += (made.empty() ? "" : ", ") + write;
-    }
-    return made;
-  }
-};
-
-TEST_F(CollectorTest, Background) {
-  put_tree();
+TEST_F(ControllerSetTest, AReportedStatusIsASignOfLife) {
+  cluster_.put(
+      "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: n1, namespace: "
+      "kube-node-lease}, spec: {renewTime: '2024-01-01T00:00:00.000000Z'}}");
   start();
-  cluster_.take_writes();
-  remove_dep(Propagation::kBackground);
-  settle();
-  EXPECT_EQ(removals(), "remove deployments d/dep, remove replicasets d/set, remove pods d/pod");
-}
-
-TEST_F(CollectorTest, AnOwnerThatComesAndGoesUnseenIsMissed) {
-  start();
-  cluster_.pause("replicasets");
-  cluster_.put("{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: set, namespace: d}}");
-  put_owned("Pod", "pod", "ReplicaSet", "set", uid("replicasets", "set"));
-  settle();
-  EXPECT_EQ(removals(), "");
-  cluster_.erase("replicasets", "d", "set");
-  cluster_.lose_watches(Status::error(StatusCode::kExpired, "watch", "all", "as told"));
+  settle(seconds(30));
+  cluster_.change("nodes", "", "n1",
+                  "{status: {conditions: [{type: Ready, status: 'True', lastHeartbeatTime: "
+                  "'2024-01-01T00:00:30Z'}]}}");
+  settle(seconds(39));
+  EXPECT_EQ(condition_status(*cluster_.find("nodes", "", "n1"), "Ready"), "True");
   settle(seconds(2));
-  EXPECT_EQ(removals(), "remove pods d/pod");
+  EXPECT_EQ(condition_status(*cluster_.find("nodes", "", "n1"), "Ready"), "Unknown");
 }
 
-TEST_F(CollectorTest, ForegroundGoesFromTheLeaves) {
-  put_tree();
-  start();
-  std::vector<std::string> gone;
-  cluster_.wrote = [&](const std::string&) {
-    for (const char* plural : {"pods", "replicasets", "deployments"}) {
-      if (!cluster_.all(plural, "d").empty()) continue;
-      if (std::find(gone.begin(), gone.end(), plural) == gone.end()) gone.emplace_back(plural);
-    }
-  };
-  remove_dep(Propagation::kForeground);
-  EXPECT_NE(cluster_.find("deployments", "d", "dep"), nullptr);
-  settle();
-  EXPECT_EQ(fmt::format("{}", fmt::join(gone, " ")), "pods replicasets deployments");
-}
-
-TEST_F(CollectorTest, OrphansStay) {
-  put_tree();
-  start();
-  remove_dep(Propagation::kOrphan);
-  settle();
-  EXPECT_EQ(cluster_.find("deployments", "d", "dep"), nullptr);
-  const ObjectPtr set = cluster_.find("replicasets", "d", "set");
-  ASSERT_NE(set, nullptr);
-  EXPECT_TRUE(set->at("metadata.ownerReferences").empty());
-  EXPECT_NE(cluster_.find("pods", "d", "pod"), nullptr);
-}
-
-TEST_F(CollectorTest, AnOwnerThatNeverWas) {
-  start();
-  put_owned("Pod", "pod", "ReplicaSet", "never", "no-such-uid");
-  settle();
-  EXPECT_EQ(cluster_.find("pods", "d", "pod"), nullptr);
-}
-
-TEST_F(CollectorTest, AnOwnerWhoseStateIsNotKnownIsNotAbsent) {
-  start();
-  cluster_.fault = [&](const std::string& request) {
-    if (!request.starts_with("get replicasets")) return Status();
-    return Status::error(StatusCode::kUnavailable, "get", "replicaset", "away");
-  };
-  put_owned("Pod", "pod", "ReplicaSet", "never", "no-such-uid");
-  settle(seconds(60));
-  EXPECT_NE(cluster_.find("pods", "d", "pod"), nullptr);
-}
-
-TEST_F(CollectorTest, AnOwnerInAnotherNamespaceIsReported) {
+TEST_F(ControllerSetTest, ANodeThatComesBackToASilentLeaseIsJudged) {
+  const std::string_view node =
+      "{apiVersion: v1, kind: Node, metadata: {name: n1}, status: {conditions: [{type: Ready, "
+      "status: 'True'}]}}";
   cluster_.put(
-      "{apiVersion: v1, kind: Namespace, metadata: {name: e}, spec: {finalizers: "
-      "[kubernetes]}}");
-  cluster_.put(
-      "{apiVersion: apps/v1, kind: ReplicaSet, metadata: {name: set, namespace: e, uid: "
-      "elsewhere}}");
+      "{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: n1, namespace: "
+      "kube-node-lease}, spec: {renewTime: '2024-01-01T00:00:00.000000Z'}}");
   start();
-  put_owned("Pod", "pod", "ReplicaSet", "set", "elsewhere");
+  settle(seconds(30));
+  cluster_.erase("nodes", "", "n1");
   settle();
-  const std::vector<ObjectPtr> events = cluster_.all("events", "d");
-  ASSERT_EQ(events.size(), 1u);
-  EXPECT_EQ(events[0]->get("reason").as_string(), "OwnerRefInvalidNamespace");
-  EXPECT_EQ(cluster_.find("pods", "d", "pod"), nullptr);
-  EXPECT_NE(cluster_.find("replicasets", "e", "set"), nullptr);
-}
-
-TEST_F(CollectorTest, WhatChangedSinceTheDecisionIsDecidedAgain) {
-  put_tree();
-  start();
-  // Between the decision and the removal somebody takes the pod's owner away.
-  cluster_.fault = [&](const std::string& request) {
-    if (request == "remove pods d/pod" && cluster_.find("pods", "d", "pod")) {
-      cluster_.fault = nullptr;
-      cluster_.change("pods", "d", "pod", "{metadata: {ownerReferences: null}}");
-    }
-    return Status();
-  };
-  remove_dep(Propagation::kBackground);
-  settle(seconds(1));
-  EXPECT_EQ(cluster_.find("replicasets", "d", "set"), nullptr);
-  EXPECT_NE(cluster_.find("pods", "d", "pod"), nullptr);
+  cluster_.put(node);
+  settle(seconds(39));
+  EXPECT_EQ(condition_status(*cluster_.find("nodes", "", "n1"), "Ready"), "True");
+  settle(seconds(2));
+  EXPECT_EQ(condition_status(*cluster_.find("nodes", "", "n1"), "Ready"), "Unknown");
+  // And without its lease it is one that nobody judges, whatever was renewed meanwhile.
+  cluster_.erase("nodes", "", "n1");
+  settle();
+  cluster_.change("leases", "kube-node-lease", "n1",
+                  "{spec: {renewTime: '2024-01-01T00:01:30.000000Z'}}");
+  settle();
+  cluster_.erase("leases", "kube-node-lease", "n1");
+  settle();
+  cluster_.put(node);
+  settle(std::chrono::hours(1));
+  EXPECT_EQ(condition_status(*cluster_.find("nodes", "", "n1"), "Ready"), "True");
 }
 
 }  // namespace

@@ -187,6 +187,21 @@ class RandomOwners : public RandomWorld {
                     });
   }
 
+  // Gives one another owner, younger ones and itself among them, so that there are circles.
+  void tie() {
+    const auto any = [&] { return all_[static_cast<size_t>(pick(static_cast<int>(all_.size())))]; };
+    const auto [plural, name] = any();
+    const auto [owner_plural, owner_name] = any();
+    const ObjectPtr owner = cluster_.find(owner_plural, "d", owner_name);
+    if (!owner || !cluster_.find(plural, "d", name)) return;
+    cluster_.change(plural, "d", name,
+                    fmt::format("{{metadata: {{ownerReferences: [{{apiVersion: {}, kind: {}, name: "
+                                "{}, uid: {}, blockOwnerDeletion: true}}]}}}}",
+                                owner->get("apiVersion").as_string(),
+                                owner->get("kind").as_string(), owner_name, uid_of(*owner)));
+    free_.erase(name);
+  }
+
   int made_ = 0;
   std::vector<std::pair<std::string, std::string>> all_;  // plural, name
   std::set<std::string> free_;                            // never owned, never removed
@@ -196,6 +211,8 @@ TEST_P(RandomOwners, NothingStaysWithoutOwnerAndNothingElseGoes) {
   for (int i = 0; i < 200; ++i) {
     if (all_.empty() || pick(3) != 0) {
       make();
+    } else if (pick(3) == 0) {
+      tie();
     } else {
       remove_one();
     }
