@@ -71,6 +71,27 @@ std::map<Ports, std::vector<EndpointRow>> desired_mirrors(const Value& endpoints
   return desired;
 }
 
+// Owned by Endpoints that had the name before, or with annotations that these do not have: what
+// pack_slices() does not look at.
+bool is_stale(const Slice& slice, const Value& endpoints, const Labels& annotations) {
+  Labels has;
+  for (const schema::Member& annotation :
+       slice.source->get("metadata").get("annotations").members()) {
+    if (annotation.key == kTriggerTimeAnnotation) continue;
+    has.emplace(annotation.key, annotation.value.as_string());
+  }
+  return has != annotations || !is_controlled_by(*slice.source, uid_of(endpoints));
+}
+
+void refresh_stale(const Value& endpoints, const Labels& annotations, SliceChanges* changes) {
+  std::vector<Slice> fresh;
+  for (Slice& slice : changes->keep) {
+    const bool stale = is_stale(slice, endpoints, annotations);
+    (stale ? changes->update : fresh).push_back(std::move(slice));
+  }
+  changes->keep = std::move(fresh);
+}
+
 }  // namespace
 
 Plan plan_mirror(const MirrorInput& input) {
@@ -110,6 +131,7 @@ Plan plan_mirror(const MirrorInput& input) {
     }
     SliceChanges changes =
         pack_slices(frame, std::move(mine), desired_mirrors(*input.endpoints, ipv6), false);
+    refresh_stale(*input.endpoints, *writing.other_annotations, &changes);
     merge_replacements(frame, &changes);
     write_slices(frame, std::move(changes), writing, &plan.writes);
   }
@@ -132,10 +154,12 @@ SliceMirroringController::SliceMirroringController(Context context)
     });
   }
   slices_.add_handler([this](const ObjectPtr& before, const ObjectPtr& after) {
-    const Value& slice = after ? *after : *before;
-    const Value& labels = slice.get("metadata").get("labels");
-    if (labels.get(kManagedByLabel).as_string() != kMirrorManager) return;
-    enqueue(key_of(space_of(slice), labels.get(kServiceNameLabel).as_string()));
+    for (const ObjectPtr& slice : {before, after}) {
+      if (!slice) continue;
+      const Value& labels = slice->get("metadata").get("labels");
+      if (labels.get(kManagedByLabel).as_string() != kMirrorManager) continue;
+      enqueue(key_of(space_of(*slice), labels.get(kServiceNameLabel).as_string()));
+    }
   });
 }
 

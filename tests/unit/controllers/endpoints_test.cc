@@ -175,6 +175,8 @@ TEST(SliceMirroring, Plans) {
       "endpointslicemirroring-controller.k8s.io}, ownerReferences: [{uid: e1, controller: true}]}, "
       "addressType: IPv4, endpoints: [{addresses: [192.0.2.1], conditions: {ready: true}}], ports: "
       "[{name: x, port: 80, protocol: TCP}]}";
+  std::string left = mirror;
+  left.replace(left.find("uid: e1"), 7, "uid: e0");
   struct {
     std::string_view what;
     std::string service, endpoints;
@@ -196,6 +198,17 @@ TEST(SliceMirroring, Plans) {
        endpoints("[{addresses: [{ip: 192.0.2.1}, {ip: 192.0.2.9}], ports: [{name: x, port: 80}]}]"),
        {mirror},
        "update web-m IPv4 x/TCP/80 [192.0.2.1 r, 192.0.2.9 r]"},
+      {"another annotation",
+       bare,
+       endpoints("[{addresses: [{ip: 192.0.2.1}], ports: [{name: x, port: 80}]}]",
+                 "labels: {a: b}, annotations: {x: y}"),
+       {mirror},
+       "update web-m IPv4 x/TCP/80 [192.0.2.1 r]"},
+      {"made for Endpoints that had the name before",
+       bare,
+       endpoints("[{addresses: [{ip: 192.0.2.1}], ports: [{name: x, port: 80}]}]"),
+       {left},
+       "update web-m IPv4 x/TCP/80 [192.0.2.1 r]"},
       {"no addresses left", bare, endpoints("[]"), {mirror}, "remove web-m"},
       {"not wanted",
        bare,
