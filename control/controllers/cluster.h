@@ -6,10 +6,12 @@
 //
 // Errors, as StatusCode:
 //   kNotFound      404: the object, the namespace or the resource does not exist
-//   kConflict      409: exists already (create), was changed meanwhile, a precondition does not
-//   hold kInvalid       400, 422: this body will never be accepted kPermission    401, 403: among
-//   them everything that is created in a namespace that terminates kUnsupported   405: the resource
-//   has no such verb kExhausted     413, 429 kExpired       410: the revision is too old; list anew
+//   kConflict      409: exists already (create), was changed since, a precondition is not met
+//   kInvalid       400, 422: this body will never be accepted
+//   kPermission    401, 403: all creations in a namespace that terminates are among them
+//   kUnsupported   405: the resource has no such verb
+//   kExhausted     413, 429
+//   kExpired       410: the revision is too old; list anew
 //   kUnavailable   5xx and transport: try again later
 //
 // Threads: all functions from any thread. Completions, watch events and ends come on any thread,

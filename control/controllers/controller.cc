@@ -87,10 +87,9 @@ void Controller::step(std::shared_ptr<Performing> performing) {
           context_.informers.learn_gone(what, uid);
         } else if (verb == Write::Verb::kCreate &&
                    answer.status().code() == StatusCode::kPermission) {
-          // The namespace terminates: nothing that trying again would change.
+          // The namespace terminates: nothing that trying again would change, and nothing that
+          // keeps the rest of the plan from being done.
           last_error_ = answer.status().message();
-          performing->done({Status(), performing->again});
-          return;
         } else if (!answer) {
           performing->done({answer.status(), performing->again});
           return;

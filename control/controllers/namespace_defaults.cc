@@ -11,6 +11,10 @@ namespace {
 constexpr std::string_view kAccount = "default";
 constexpr std::string_view kCertificates = "kube-root-ca.crt";
 constexpr std::string_view kCertificateKey = "ca.crt";
+constexpr std::string_view kDescriptionKey = "kubernetes.io/description";
+constexpr std::string_view kDescription =
+    "The certificates by which clients inside the cluster verify the API server at its internal "
+    "addresses.";
 
 }  // namespace
 
@@ -28,7 +32,11 @@ Plan plan_namespace_defaults(const NamespaceDefaultsInput& input) {
   if (input.root_ca.empty()) return plan;
   if (input.certificates) {
     const Value& data = input.certificates->get("data");
-    if (data.size() == 1 && data.get(kCertificateKey).as_string() == input.root_ca) return plan;
+    const Value& annotations = input.certificates->get("metadata").get("annotations");
+    if (data.size() == 1 && data.get(kCertificateKey).as_string() == input.root_ca &&
+        annotations.get(kDescriptionKey).as_string() == kDescription) {
+      return plan;
+    }
   }
   const schema::Resource& row = resource("", "v1", "configmaps");
   Write write;
@@ -38,9 +46,7 @@ Plan plan_namespace_defaults(const NamespaceDefaultsInput& input) {
       input.certificates ? copy_of(*input.certificates) : new_object(row, space, kCertificates);
   Arena& arena = write.body.arena;
   write.body.root.ensure(arena, "metadata.annotations")
-      .set(arena, "kubernetes.io/description",
-           Value::string("The certificates by which clients inside the cluster verify the API "
-                         "server at its internal addresses."));
+      .set(arena, kDescriptionKey, Value::string(kDescription));
   Value data = Value::object();
   data.append(arena, kCertificateKey, text(arena, input.root_ca));
   write.body.root.set(arena, "data", data);

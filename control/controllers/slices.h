@@ -107,8 +107,8 @@ SliceChanges pack_slices(const SliceFrame& frame, std::vector<Slice> existing,
 // A removal and a creation become one update.
 void merge_replacements(const SliceFrame& frame, SliceChanges* changes);
 
-// `annotations` replaces what the slice has of the last-change-trigger-time, and for mirrored
-// slices all others; `creating`: slices may be made (their owner stays).
+// `trigger_time` replaces what the slice has of the last-change-trigger-time, `other_annotations`,
+// of mirrored slices, all others; `creating`: slices may be made (their owner stays).
 struct SliceWriting {
   std::string trigger_time;                 // empty: none
   std::optional<Labels> other_annotations;  // none: as they are

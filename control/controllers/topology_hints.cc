@@ -175,8 +175,9 @@ bool by_share(const ZoneShares& shares, SliceChanges* changes) {
 
 HintMode hint_mode(const Value& service) {
   const Value& annotations = service.get("metadata").get("annotations");
-  const Value* mode = annotations.find("service.kubernetes.io/topology-mode");
-  if (!mode) mode = annotations.find("service.kubernetes.io/topology-aware-hints");
+  // Where both are, the one that is deprecated counts, as in kube-controller-manager.
+  const Value* mode = annotations.find("service.kubernetes.io/topology-aware-hints");
+  if (!mode) mode = annotations.find("service.kubernetes.io/topology-mode");
   if (mode && (mode->as_string() == "Auto" || mode->as_string() == "auto")) {
     return HintMode::kByShare;
   }

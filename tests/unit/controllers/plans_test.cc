@@ -61,7 +61,11 @@ TEST(Namespaces, SayWhatRemains) {
 TEST(NamespaceDefaults, Plans) {
   const std::string space = "{metadata: {name: d}}";
   const std::string account = "{metadata: {name: default, namespace: d}}";
-  const std::string good = "{metadata: {name: kube-root-ca.crt}, data: {ca.crt: PEM}}";
+  const std::string good =
+      "{metadata: {name: kube-root-ca.crt, annotations: {kubernetes.io/description: The "
+      "certificates by which clients inside the cluster verify the API server at its internal "
+      "addresses.}}, data: {ca.crt: PEM}}";
+  const std::string bare = "{metadata: {name: kube-root-ca.crt}, data: {ca.crt: PEM}}";
   const std::string bad = "{metadata: {name: kube-root-ca.crt}, data: {ca.crt: PEM, x: z}}";
   struct {
     std::string_view what;
@@ -70,6 +74,7 @@ TEST(NamespaceDefaults, Plans) {
       {"a fresh one", space, "", "", "PEM", "create default, create kube-root-ca.crt"},
       {"complete", space, account, good, "PEM", ""},
       {"somebody changed it", space, account, bad, "PEM", "update kube-root-ca.crt"},
+      {"without its description", space, account, bare, "PEM", "update kube-root-ca.crt"},
       {"another authority", space, account, good, "NEW", "update kube-root-ca.crt"},
       {"no authority", space, "", "", "", "create default"},
       {"terminating", "{metadata: {name: d, deletionTimestamp: x}}", "", "", "PEM", ""},

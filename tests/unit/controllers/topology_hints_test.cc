@@ -151,5 +151,28 @@ TEST(ZoneShares, OfNodes) {
   EXPECT_EQ(text(zone_shares({node("a", "1"), node("b", "many")})), "");
 }
 
+TEST(HintMode, Reads) {
+  const std::string mode = "service.kubernetes.io/topology-mode: ";
+  const std::string deprecated = "service.kubernetes.io/topology-aware-hints: ";
+  struct {
+    std::string annotations;
+    std::string spec;
+    HintMode expected;
+  } cases[] = {
+      {"", "", HintMode::kNone},
+      {mode + "Auto", "", HintMode::kByShare},
+      {deprecated + "auto", "", HintMode::kByShare},
+      {mode + "Disabled, " + deprecated + "Auto", "", HintMode::kByShare},
+      {mode + "Auto, " + deprecated + "Disabled", "", HintMode::kNone},
+      {"", "trafficDistribution: PreferClose", HintMode::kOwnZone},
+      {mode + "Auto", "trafficDistribution: PreferClose", HintMode::kByShare},
+  };
+  for (const auto& row : cases) {
+    const ObjectPtr service = object(fmt::format(
+        "{{metadata: {{annotations: {{{}}}}}, spec: {{{}}}}}", row.annotations, row.spec));
+    EXPECT_EQ(hint_mode(*service), row.expected) << row.annotations << " " << row.spec;
+  }
+}
+
 }  // namespace
 }  // namespace fairlead::controllers
