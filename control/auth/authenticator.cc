@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 #include <openssl/crypto.h>
 
+#include <ctime>
+
 #include "control/net/text.h"
 
 namespace fairlead::auth {
@@ -23,6 +25,11 @@ class CertificateAuthenticator : public Authenticator {
  public:
   Result<std::optional<User>> authenticate(const net::HttpRequest& request) const override {
     if (request.client_certificate_common_name.empty()) return std::optional<User>();
+    // The handshake looked at the dates, and was perhaps long ago.
+    if (std::time(nullptr) > request.client_certificate_not_after) {
+      return Status::error(StatusCode::kPermission, "authenticate",
+                           request.client_certificate_common_name, "its certificate has expired");
+    }
     User user;
     user.name = request.client_certificate_common_name;
     user.groups = request.client_certificate_organizations;

@@ -10,6 +10,7 @@ void stamp_identity(const PeerIdentity& identity, HttpRequest& request) {
   request.client_certificate_subject = identity.subject;
   request.client_certificate_common_name = identity.common_name;
   request.client_certificate_organizations = identity.organizations;
+  request.client_certificate_not_after = identity.not_after;
 }
 
 HttpResponse refusal_of(const ServerOptions& options, int status, std::string_view reason) {

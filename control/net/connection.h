@@ -8,6 +8,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "control/net/exchange.h"
 #include "control/net/transport.h"
@@ -26,11 +27,49 @@ class Connection : public TransportUser, public ExchangeOwner {
   virtual bool expired(Clock::time_point now) = 0;
 };
 
+// The bytes of requests that are not complete yet, of all connections of a server: what anybody can
+// make it hold before it has asked who they are.
+class IncompleteRequests {
+ public:
+  explicit IncompleteRequests(size_t limit) : limit_(limit) {}
+
+ private:
+  friend class IncompleteBytes;
+  const size_t limit_;
+  size_t bytes_ = 0;
+};
+
+// One request's part of them.
+class IncompleteBytes {
+ public:
+  explicit IncompleteBytes(IncompleteRequests& all) : all_(all) {}
+  IncompleteBytes(const IncompleteBytes&) = delete;
+  IncompleteBytes& operator=(const IncompleteBytes&) = delete;
+  ~IncompleteBytes() { all_.bytes_ -= bytes_; }
+
+  // False when all would be too many; the part is then what it was.
+  bool set(size_t bytes) {
+    if (bytes > bytes_ && all_.bytes_ - bytes_ + bytes > all_.limit_) return false;
+    all_.bytes_ = all_.bytes_ - bytes_ + bytes;
+    bytes_ = bytes;
+    return true;
+  }
+
+ private:
+  IncompleteRequests& all_;
+  size_t bytes_ = 0;
+};
+
+inline constexpr int kOverloaded = 503;
+inline constexpr std::string_view kTooMuchIncomplete =
+    "too many requests are on their way at the same time";
+
 class ConnectionHost {
  public:
   virtual ~ConnectionHost() = default;
   virtual const ServerOptions& options() const = 0;
   virtual const std::shared_ptr<Loop>& loop() const = 0;
+  virtual IncompleteRequests& incomplete() = 0;
   virtual void handle(const HttpRequest& request, std::unique_ptr<Responder> responder) = 0;
   // Replaces a greeting by the connection of the protocol that it found.
   virtual void promote(Connection& greeting, std::unique_ptr<Transport> transport,

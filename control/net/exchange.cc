@@ -50,6 +50,7 @@ class ExchangeResponder final : public Responder {
     exchange_->respond(std::move(response));
   }
   void respond(HttpResponse response) override { exchange_->respond(std::move(response)); }
+  void hold(std::shared_ptr<const void> held) override { exchange_->hold(std::move(held)); }
   std::shared_ptr<Stream> start_stream(HttpResponse head,
                                        std::function<void()> on_closed) override {
     exchange_->start(std::move(head), std::move(on_closed));

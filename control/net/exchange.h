@@ -72,6 +72,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   void respond(HttpResponse response) EXCLUDES(mutex_);
   bool start(HttpResponse head, std::function<void()> on_closed) EXCLUDES(mutex_);
   void write(Buffer bytes) EXCLUDES(mutex_);
+  void hold(std::shared_ptr<const void> held) { held_ = std::move(held); }  // see Responder
   void finish() EXCLUDES(mutex_);
   void abort() EXCLUDES(mutex_);
   bool open() const EXCLUDES(mutex_);
@@ -102,6 +103,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
   std::atomic<size_t> backlog_{0};
   std::atomic<size_t> own_{
       0};  // of it, what is held for this exchange alone; only sent() lowers it
+  // Lives as long as this does: queues of output keep their exchange.
+  std::shared_ptr<const void> held_;
 
   mutable Mutex mutex_;
   Output output_ GUARDED_BY(mutex_);

@@ -31,7 +31,8 @@ class Http1Connection final : public Connection,
         identity_(transport_->identity()),
         parser_({.max_body = host.options().max_body}),
         head_since_(accepted),
-        last_progress_(Clock::now()) {}
+        last_progress_(Clock::now()),
+        incomplete_(host.incomplete()) {}
 
   void start(std::string bytes) override {
     input_ = std::move(bytes);
@@ -56,7 +57,7 @@ class Http1Connection final : public Connection,
   void write_head(const HttpResponse& head, std::optional<size_t> content_length);
   void write_body(Buffer bytes);
   void complete_exchange();
-  void refuse(int status, const std::string& reason);
+  void refuse(int status, std::string_view reason);
   void flush();
   void read_more();
   void linger();
@@ -76,7 +77,6 @@ class Http1Connection final : public Connection,
 
   // The request being answered.
   std::shared_ptr<Exchange> exchange_;
-  bool head_sent_ = false;
   bool streaming_ = false;
   bool chunked_ = false;
   bool head_request_ = false;
@@ -87,6 +87,8 @@ class Http1Connection final : public Connection,
   bool first_request_ = true;
   Clock::time_point head_since_;     // accept, or the first byte of the request being read
   Clock::time_point last_progress_;  // of reading or writing
+  Clock::time_point last_written_;   // or begun to write
+  IncompleteBytes incomplete_;
 };
 
 // Everything that can happen next, in order, until something must be waited for.
@@ -110,6 +112,10 @@ bool Http1Connection::parse_next() {
   if (input_.empty()) return false;
   if (!parser_.started() && !first_request_) head_since_ = Clock::now();
   input_.erase(0, parser_.feed(input_));
+  if (!parser_.failed() && !incomplete_.set(parser_.held_bytes())) {
+    refuse(kOverloaded, kTooMuchIncomplete);
+    return false;
+  }
   if (parser_.failed()) {
     refuse(parser_.error_status(), parser_.error_reason());
     return false;
@@ -129,9 +135,10 @@ void Http1Connection::dispatch() {
   keep_alive_ = parser_.keep_alive();
   http_1_0_ = parser_.http_1_0();
   HttpRequest request = parser_.take();
+  incomplete_.set(0);
   stamp_identity(identity_, request);
   head_request_ = request.method == "HEAD";
-  head_sent_ = streaming_ = chunked_ = continue_sent_ = first_request_ = false;
+  streaming_ = chunked_ = continue_sent_ = first_request_ = false;
   exchange_ =
       std::make_shared<Exchange>(host_.loop(), weak_from_this(), exchange_traits(host_, request));
   host_.handle(request, make_responder(exchange_));
@@ -183,7 +190,6 @@ void Http1Connection::write_head(const HttpResponse& head, std::optional<size_t>
   }
   text += "\r\n";
   output_.append(std::move(text));
-  head_sent_ = true;
 }
 
 void Http1Connection::write_body(Buffer bytes) {
@@ -207,11 +213,13 @@ void Http1Connection::complete_exchange() {
   exchange->close();
 }
 
-void Http1Connection::refuse(int status, const std::string& reason) {
+void Http1Connection::refuse(int status, std::string_view reason) {
   keep_alive_ = false;
   http_1_0_ = head_request_ = streaming_ = chunked_ = false;
   ending_ = Ending::kAfterOutput;
   HttpResponse response = refusal_of(host_.options(), status, reason);
+  parser_ = Http1Parser({.max_body = host_.options().max_body});  // `reason` may be its
+  incomplete_.set(0);
   write_head(response, response.body.size());
   output_.append(std::move(response.body));
 }
@@ -223,7 +231,7 @@ void Http1Connection::flush() {
     return;
   }
   writing_ = true;
-  last_progress_ = Clock::now();
+  last_written_ = Clock::now();
   transport_->write(output_.front(kPiecesPerWrite), shared_from_this());
 }
 
@@ -263,7 +271,7 @@ void Http1Connection::on_written(size_t size, bool failed) {
   if (closed_) return;
   if (failed) return close();
   output_.consume(size);
-  last_progress_ = Clock::now();
+  last_written_ = last_progress_ = Clock::now();
   if (output_.size() > kMaxQueuedOutput) return flush();
   advance();
 }
@@ -276,6 +284,7 @@ void Http1Connection::close() {
   if (!writing_) output_.clear();  // else its bytes are being read until on_written()
   const std::shared_ptr<Exchange> exchange = std::move(exchange_);
   exchange_.reset();
+  incomplete_.set(0);
   host_.gone(*this);
   if (exchange) exchange->close();
 }
@@ -283,10 +292,12 @@ void Http1Connection::close() {
 bool Http1Connection::expired(Clock::time_point now) {
   const ServerOptions& options = host_.options();
   if (ending_ == Ending::kLingering) return now - last_progress_ > kLinger;
-  if (!output_.empty()) return now - last_progress_ > host_.patience();
+  // Whoever takes nothing is not kept alive by sending more.
+  if (!output_.empty()) return now - last_written_ > host_.patience();
   if (exchange_) return false;
   if (first_request_ || parser_.started()) {
     if (!parser_.head_complete()) return now - head_since_ > options.header_timeout;
+    if (now - head_since_ > options.request_timeout) return true;
   }
   return now - last_progress_ > options.idle_timeout;
 }

@@ -31,6 +31,8 @@ class Http1Parser {
 
   bool started() const { return head_bytes_ > 0; }
   bool head_complete() const { return state_ >= State::kBody && state_ != State::kFailed; }
+  // Of the request that is being read.
+  size_t held_bytes() const { return head_bytes_ + request_.body.size(); }
   bool complete() const { return state_ == State::kComplete; }
   bool failed() const { return state_ == State::kFailed; }
 

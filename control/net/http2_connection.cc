@@ -79,6 +79,7 @@ class Http2Connection final : public Connection,
   const PeerIdentity identity_;
   const Clock::time_point accepted_;
   Clock::time_point last_activity_;
+  Clock::time_point last_written_;  // or begun to write
   std::unique_ptr<nghttp2_session, SessionDelete> session_;
   std::unordered_map<int32_t, std::unique_ptr<Http2Stream>> streams_;
   std::string output_;
@@ -99,7 +100,8 @@ nghttp2_session* Http2Connection::make_session(Http2Connection* self) {
       callbacks, [](nghttp2_session*, const nghttp2_frame* frame, void* user) {
         auto* connection = static_cast<Http2Connection*>(user);
         if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST) {
-          connection->streams_.emplace(frame->hd.stream_id, std::make_unique<Http2Stream>());
+          connection->streams_.emplace(
+              frame->hd.stream_id, std::make_unique<Http2Stream>(connection->host_.incomplete()));
         }
         return 0;
       });
@@ -173,6 +175,7 @@ int Http2Connection::on_frame(const nghttp2_frame& frame) {
   Http2Stream* stream = find(frame.hd.stream_id);
   if (stream == nullptr) return 0;
   const int32_t id = frame.hd.stream_id;
+  stream->account();
   stream->request_complete = (frame.hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
   if (stream->request_complete || !stream->refusal.empty()) {
     dispatch(*stream, id);
@@ -186,6 +189,7 @@ int Http2Connection::on_frame(const nghttp2_frame& frame) {
 void Http2Connection::dispatch(Http2Stream& stream, int32_t id) {
   if (stream.dispatched) return;
   stream.dispatched = true;
+  stream.incomplete.set(0);
   if (!stream.refusal.empty()) {
     HttpResponse head = refusal_of(host_.options(), stream.refusal_status, stream.refusal);
     stream.body.push_back(std::make_shared<const std::string>(std::move(head.body)));
@@ -288,7 +292,7 @@ void Http2Connection::flush() {
     return;
   }
   writing_ = true;
-  last_activity_ = Clock::now();
+  last_activity_ = last_written_ = Clock::now();
   const std::string_view piece = output_;
   transport_->write({&piece, 1}, shared_from_this());
 }
@@ -305,7 +309,7 @@ void Http2Connection::on_written(size_t size, bool failed) {
   writing_ = false;
   if (closed_) return;
   if (failed) return close();
-  last_activity_ = Clock::now();
+  last_activity_ = last_written_ = Clock::now();
   output_offset_ += size;
   if (output_offset_ < output_.size()) {
     writing_ = true;
@@ -331,14 +335,16 @@ void Http2Connection::close() {
 bool Http2Connection::expired(Clock::time_point now) {
   const ServerOptions& options = host_.options();
   if (!greeted_) return now - accepted_ > options.header_timeout;
-  if (writing_) return now - last_activity_ > host_.patience();
+  // Whoever takes nothing is not kept alive by sending more.
+  if (writing_ && now - last_written_ > host_.patience()) return true;
   if (streams_.empty()) return now - last_activity_ > options.idle_timeout;
   // A stream may be quiet for as long as its handler likes, but a body that has stopped coming or
   // an answer that nobody takes (the peer grants no window) holds memory.
   for (const auto& [id, stream] : streams_) {
     const bool waits_for_peer = !stream->request_complete || !stream->body.empty();
     const auto patience = stream->body.empty() ? options.idle_timeout : host_.patience();
-    if (waits_for_peer && now - stream->last_progress > patience) {
+    const bool late = !stream->request_complete && now - stream->begun > options.request_timeout;
+    if (late || (waits_for_peer && now - stream->last_progress > patience)) {
       ::nghttp2_submit_rst_stream(session_.get(), NGHTTP2_FLAG_NONE, id, NGHTTP2_CANCEL);
     }
   }

@@ -48,6 +48,14 @@ void Http2Stream::add_body(std::string_view bytes, size_t max_body) {
     return;
   }
   request.body.append(bytes);
+  account();
+}
+
+void Http2Stream::account() {
+  if (dispatched || !refusal.empty() || incomplete.set(header_bytes + request.body.size())) return;
+  request.body = std::string();
+  refusal = kTooMuchIncomplete;
+  refusal_status = kOverloaded;
 }
 
 ssize_t Http2Stream::read_body(uint8_t* out, size_t room, uint32_t* flags) {

@@ -14,6 +14,8 @@
 namespace fairlead::net {
 
 struct Http2Stream {
+  explicit Http2Stream(IncompleteRequests& all) : incomplete(all) {}
+
   HttpRequest request;
   std::string_view refusal;  // not empty: the request is bad and this is why
   int refusal_status = 400;
@@ -21,7 +23,9 @@ struct Http2Stream {
   bool expects_continue = false;
   bool request_complete = false;  // the peer has sent its end
   bool dispatched = false;
-  size_t discarded = 0;  // of a body that came after the answer
+  const Clock::time_point begun = Clock::now();
+  IncompleteBytes incomplete;  // until dispatch
+  size_t discarded = 0;        // of a body that came after the answer
 
   std::shared_ptr<Exchange> exchange;  // since dispatch
   std::deque<Buffer> body;
@@ -34,6 +38,8 @@ struct Http2Stream {
 
   // Takes one request header; notes a refusal when it cannot be accepted.
   void add_header(std::string_view name, std::string_view value, size_t max_head);
+  // Notes a refusal when all requests on their way are too much.
+  void account();
   void add_body(std::string_view bytes, size_t max_body);
 
   // nghttp2's data source: fills `out`, or defers, or ends.

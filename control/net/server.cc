@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <cerrno>
 #include <thread>
 #include <unordered_map>
 
@@ -51,6 +52,7 @@ class AsioServer final : public Server, public ConnectionHost {
   AsioServer(ServerOptions options, Handler handler)
       : options_(std::move(options)),
         handler_(std::move(handler)),
+        incomplete_(options_.max_incomplete),
         loop_(std::make_shared<AsioLoop>()),
         base_loop_(loop_),
         acceptor_(loop_->context()),
@@ -70,6 +72,7 @@ class AsioServer final : public Server, public ConnectionHost {
   const ServerOptions& options() const override { return options_; }
   const std::shared_ptr<Loop>& loop() const override { return base_loop_; }
   const std::shared_ptr<std::atomic<size_t>>& queued() const override { return queued_; }
+  IncompleteRequests& incomplete() override { return incomplete_; }
   void handle(const HttpRequest& request, std::unique_ptr<Responder> responder) override {
     handler_(request, std::move(responder));
   }
@@ -87,6 +90,7 @@ class AsioServer final : public Server, public ConnectionHost {
 
   const ServerOptions options_;
   const Handler handler_;
+  IncompleteRequests incomplete_;
   const std::shared_ptr<AsioLoop> loop_;
   const std::shared_ptr<Loop> base_loop_;  // the same
   std::shared_ptr<SSL_CTX> tls_;
@@ -134,8 +138,8 @@ void AsioServer::accept() {
       welcome(std::move(socket));
       return accept();
     }
-    if (error != asio::error::no_descriptors && error != asio::error::no_memory &&
-        error != asio::error::no_buffer_space) {
+    if (error != asio::error::no_descriptors && error.value() != ENFILE &&
+        error != asio::error::no_memory && error != asio::error::no_buffer_space) {
       return accept();  // the peer gave up before we took it
     }
     LOG_WARNING("accept on port {}: {}", port_, error.message());

@@ -38,6 +38,9 @@ struct HttpRequest {
   std::string client_certificate_subject;  // RFC 2253 text; empty: none presented
   std::string client_certificate_common_name;
   std::vector<std::string> client_certificate_organizations;
+  // Seconds since 1970 when the first certificate of its chain expires. A connection outlives it:
+  // whoever trusts the name compares.
+  int64_t client_certificate_not_after = 0;
 
   const std::string* header(std::string_view lower_case_name) const;  // null when absent
   std::string query_value(std::string_view name) const;  // percent-decoded, empty when absent
@@ -71,6 +74,9 @@ class Responder {
  public:
   virtual ~Responder() = default;
   virtual void respond(HttpResponse response) = 0;
+  // Keeps `held` until the answer has been sent or given up: what limits requests limits the
+  // answers that wait for their readers. Before the answer; once.
+  virtual void hold(std::shared_ptr<const void> held) = 0;
   // Sends the head now; `on_closed` is called once when the stream ends for any reason: on the io
   // thread, or before this returns when the server has already stopped.
   virtual std::shared_ptr<Stream> start_stream(HttpResponse head,
@@ -100,6 +106,10 @@ struct ServerOptions {
   std::chrono::seconds idle_timeout{120};
   std::chrono::seconds header_timeout{
       10};  // from accept, and from a request's first byte, to its head's end
+  std::chrono::seconds request_timeout{60};  // from a request's first byte to its last
+  // Of requests that are not complete yet, on all connections together: nobody has asked yet who
+  // sends them. Beyond it they are refused with 503.
+  size_t max_incomplete = size_t{256} << 20;
   size_t max_connections = 20000;          // further ones are closed at once
   size_t max_backlog = size_t{128} << 20;  // of one stream; beyond it the stream is cut
   // Of all answers together; from half of it on, peers that take nothing are cut off after two

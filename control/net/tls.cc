@@ -2,8 +2,10 @@
 
 #include <openssl/ssl.h>
 
-#include <array>
+#include <algorithm>
 #include <cstring>
+#include <ctime>
+#include <limits>
 
 #include "control/net/openssl_support.h"
 
@@ -55,8 +57,16 @@ Status ask_for_client_certificates(SSL_CTX* context, const TlsOptions& options) 
     }
     ++count;
   }
-  if (count == 0) return openssl_error("read", "client certificate authority");
+  // Nothing but the end of the text ends the list: an authority that is not read is one that is
+  // missed when its clients come.
+  const unsigned long end = ::ERR_peek_last_error();  // NOLINT: OpenSSL's type
+  const bool whole = ERR_GET_LIB(end) == ERR_LIB_PEM && ERR_GET_REASON(end) == PEM_R_NO_START_LINE;
+  if (count == 0 || !whole) {
+    return openssl_error("read", "client certificate authority");
+  }
   ::ERR_clear_error();
+  // An intermediate authority may be trusted without the one above it, as Go's x509 does.
+  ::X509_VERIFY_PARAM_set_flags(::SSL_CTX_get0_param(context), X509_V_FLAG_PARTIAL_CHAIN);
   const int required = options.require_client_certificate ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0;
   ::SSL_CTX_set_verify(context, SSL_VERIFY_PEER | required, nullptr);
   return {};
@@ -77,6 +87,19 @@ std::vector<std::string> name_values(const X509_NAME* name, int nid) {
   return values;
 }
 
+// Seconds since 1970 when the first certificate of the verified chain expires; 0: unreadable, which
+// is long ago.
+int64_t earliest_end(const SSL& ssl) {
+  const STACK_OF(X509)* chain = ::SSL_get0_verified_chain(&ssl);
+  int64_t earliest = std::numeric_limits<int64_t>::max();
+  for (int i = 0; i < sk_X509_num(chain); ++i) {
+    std::tm end{};
+    const bool fine = ::ASN1_TIME_to_tm(::X509_get0_notAfter(sk_X509_value(chain, i)), &end) == 1;
+    earliest = std::min<int64_t>(earliest, fine ? ::timegm(&end) : 0);
+  }
+  return sk_X509_num(chain) > 0 ? earliest : 0;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<SSL_CTX>> make_tls_context(const TlsOptions& options, bool http2) {
@@ -84,7 +107,9 @@ Result<std::shared_ptr<SSL_CTX>> make_tls_context(const TlsOptions& options, boo
   if (!context) return openssl_error("create", "TLS context");
   ::SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   ::SSL_CTX_set_options(context.get(), SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
-                                           SSL_OP_CIPHER_SERVER_PREFERENCE);
+                                           SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET);
+  // A resumed session would bring back a client certificate without looking at its dates again.
+  ::SSL_CTX_set_num_tickets(context.get(), 0);
   // HTTP/2 forbids the old suites (RFC 9113, 9.2.2); these are what clients of the last decade
   // speak.
   ::SSL_CTX_set_cipher_list(context.get(), "ECDHE+AESGCM:ECDHE+CHACHA20");
@@ -134,6 +159,7 @@ PeerIdentity tls_peer_identity(const SSL& ssl) {
   const std::vector<std::string> common_names = name_values(name, NID_commonName);
   if (!common_names.empty()) identity.common_name = common_names.back();
   identity.organizations = name_values(name, NID_organizationName);
+  identity.not_after = earliest_end(ssl);
   return identity;
 }
 

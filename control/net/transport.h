@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +20,7 @@ struct PeerIdentity {
   std::string subject;
   std::string common_name;
   std::vector<std::string> organizations;
+  int64_t not_after = 0;  // seconds since 1970: the first end in its chain
 };
 
 class TransportUser {

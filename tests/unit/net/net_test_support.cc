@@ -175,6 +175,7 @@ std::string EchoServer::url(std::string_view path, std::string_view scheme) cons
 
 void EchoServer::handle(const HttpRequest& request, std::unique_ptr<Responder> responder) {
   if (request.path == "/drop") return;
+  certificate_end = request.client_certificate_not_after;
   HttpResponse response;
   if (request.path == "/stream") {
     const std::shared_ptr<Stream> stream = responder->start_stream(response, nullptr);

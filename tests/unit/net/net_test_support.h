@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <functional>
 #include <memory>
@@ -99,6 +100,7 @@ class EchoServer {
   Event holding;  // `held` is there
   Event closed;   // the held stream has ended
   std::shared_ptr<Stream> held;
+  std::atomic<int64_t> certificate_end{-1};  // of the last request
   std::unique_ptr<Server> server;
 
  private:

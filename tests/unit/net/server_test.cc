@@ -2,9 +2,13 @@
 #include "control/net/server.h"
 
 #include <gmock/gmock.h>
+#include <openssl/ssl.h>
+#include <poll.h>
 
 #include <thread>
 
+#include "control/net/key_pair.h"
+#include "control/net/tls.h"
 #include "net_test_support.h"
 
 namespace fairlead::net {
@@ -261,6 +265,123 @@ TEST_F(ClientCertificates, OfAStrangerAreRefused) {
   EchoServer server(authority_.options(true));
   const Authority stranger;
   EXPECT_NE(get(server, stranger.client("mallory", {"system:masters"})).result, 0);
+}
+
+TEST_F(ClientCertificates, EndWithTheFirstOfTheirChain) {
+  auto brief = CertificateAuthority::create("brief", std::chrono::minutes(30));
+  ASSERT_TRUE(brief.ok());
+  ServerOptions options = authority_.options(true);
+  options.tls.client_ca_pem += brief->certificate_pem();
+  EchoServer server(options);
+  LeafRequest request;
+  request.common_name = "alice";
+  request.client = true;
+  const CertifiedKey alice = std::move(brief->issue(request)).value();
+  EXPECT_EQ(get(server, alice).status, 200);
+  EXPECT_EQ(server.certificate_end, inspect_certificate(brief->certificate_pem())->not_after);
+  request.lifetime = std::chrono::minutes(5);
+  const CertifiedKey short_lived = std::move(brief->issue(request)).value();
+  EXPECT_EQ(get(server, short_lived).status, 200);
+  EXPECT_EQ(server.certificate_end, inspect_certificate(short_lived.certificate_pem)->not_after);
+}
+
+TEST_F(ClientCertificates, AuthoritiesMustAllBeReadable) {
+  ServerOptions options = authority_.options(true);
+  options.tls.client_ca_pem += "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+  const auto bad = Server::start(options, [](const HttpRequest&, std::unique_ptr<Responder>) {});
+  ASSERT_FALSE(bad.ok());
+  EXPECT_THAT(bad.status().message(), HasSubstr("client certificate authority"));
+}
+
+// What a client could come back with later: a session would keep its certificate's identity.
+class Resumption : public ::testing::TestWithParam<int> {};
+
+TEST_P(Resumption, IsNotOffered) {
+  const Authority authority;
+  auto context = make_tls_context(authority.options(true).tls, true);
+  ASSERT_TRUE(context.ok()) << context.status().message();
+  const std::unique_ptr<SSL_CTX, decltype(&::SSL_CTX_free)> client_context(
+      ::SSL_CTX_new(::TLS_client_method()), &::SSL_CTX_free);
+  ::SSL_CTX_set_max_proto_version(client_context.get(), GetParam());
+  const std::unique_ptr<SSL, decltype(&::SSL_free)> server(::SSL_new(context->get()), &::SSL_free);
+  const std::unique_ptr<SSL, decltype(&::SSL_free)> client(::SSL_new(client_context.get()),
+                                                           &::SSL_free);
+  BIO* server_end = nullptr;
+  BIO* client_end = nullptr;
+  ASSERT_EQ(::BIO_new_bio_pair(&server_end, 0, &client_end, 0), 1);
+  ::SSL_set_bio(server.get(), server_end, server_end);
+  ::SSL_set_bio(client.get(), client_end, client_end);
+  ::SSL_set_accept_state(server.get());
+  ::SSL_set_connect_state(client.get());
+  for (int i = 0; i < 20; ++i) {
+    ::SSL_do_handshake(client.get());
+    ::SSL_do_handshake(server.get());
+  }
+  ASSERT_EQ(::SSL_write(server.get(), "x", 1), 1);
+  char byte = 0;
+  ASSERT_EQ(::SSL_read(client.get(), &byte, 1), 1);  // with what came before it: tickets
+  EXPECT_EQ(::SSL_SESSION_is_resumable(::SSL_get0_session(client.get())), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Tls, Resumption, ::testing::Values(TLS1_2_VERSION, TLS1_3_VERSION));
+
+TEST(Server, IncompleteRequestsAreBoundedTogether) {
+  ServerOptions options;
+  options.max_incomplete = size_t{64} << 10;
+  EchoServer server(options);
+  RawClient first(server.port());
+  const std::string head = "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n";
+  first.send(head + std::string(40000, 'x'));
+  RawClient second(server.port());
+  second.send(head + std::string(40000, 'x'));
+  // Whichever came second is refused; the other goes on, and its room is free again after it.
+  std::string refused;
+  pollfd both[] = {{first.fd(), POLLIN, 0}, {second.fd(), POLLIN, 0}};
+  ASSERT_EQ(::poll(both, 2, 10000), 1);
+  RawClient& loser = both[0].revents != 0 ? first : second;
+  RawClient& winner = both[0].revents != 0 ? second : first;
+  EXPECT_THAT(loser.read_response(), HasSubstr("HTTP/1.1 503"));
+  winner.send(std::string(10000, 'x'));
+  EXPECT_THAT(winner.read_response(), HasSubstr("POST /p [] body=50000"));
+  for (const bool http2 : {false, true}) {
+    CurlRequest post;
+    post.url = server.url("/p");
+    post.http2_prior_knowledge = http2;
+    post.body.assign(60000, 'b');
+    EXPECT_EQ(perform(post).status, 200);
+    post.body.assign(70000, 'b');
+    EXPECT_EQ(perform(post).status, 503) << http2;
+  }
+}
+
+TEST(Server, ARequestThatNeverEndsIsCutOff) {
+  ServerOptions options;
+  options.request_timeout = std::chrono::seconds(1);
+  EchoServer server(options);
+  RawClient client(server.port());
+  client.send("POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n");
+  bool open = true;  // each byte is progress, and all of them are none
+  for (int i = 0; i < 1000 && open; ++i) {
+    open = client.send("x");
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_FALSE(open);
+}
+
+TEST(Server, AReaderThatDoesNotReadIsCutOffThoughItWrites) {
+  ServerOptions options;
+  options.idle_timeout = std::chrono::seconds(1);
+  EchoServer server(options);
+  RawClient client(server.port());
+  std::string asked;  // answers of a megabyte each: more than the sockets hold
+  for (int i = 0; i < 32; ++i) asked += "GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
+  client.send(asked);
+  bool open = true;
+  for (int i = 0; i < 1000 && open; ++i) {
+    open = client.send("GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  EXPECT_FALSE(open);
 }
 
 TEST(Server, PlainTextOnATlsPortIsClosed) {
