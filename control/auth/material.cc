@@ -62,23 +62,40 @@ bool lasts(const std::string& certificate_pem) {
   return facts.ok() && facts->not_after - std::time(nullptr) > kRenewBefore;
 }
 
-Result<net::CertificateAuthority> prepare_authority(const std::string& base, bool* fresh) {
+// What cannot be looked at is there, and reading it says why not.
+bool exists(const std::string& path) {
+  return ::access(path.c_str(), F_OK) == 0 || errno != ENOENT;
+}
+
+// Everything in the cluster trusts it: it is made where there is nothing or it has nearly run out,
+// and never in place of what cannot be read.
+Result<net::CertificateAuthority> prepare_authority(const std::string& base) {
+  const bool certificate = exists(base + ".crt");
+  if (certificate != exists(base + ".key")) {
+    return Status::error(StatusCode::kInvalid, "read", base + (certificate ? ".key" : ".crt"),
+                         "it is missing; ca.crt and ca.key belong together: restore both or remove "
+                         "both");
+  }
   ASSIGN_OR_RETURN(const auto found, read_pair(base));
-  if (found && lasts(found->certificate_pem)) {
-    return net::CertificateAuthority::load(found->certificate_pem, found->key_pem);
+  if (found) {
+    auto loaded = net::CertificateAuthority::load(found->certificate_pem, found->key_pem);
+    if (!loaded) {
+      return Status::error(
+          StatusCode::kInvalid, "read", base + ".crt",
+          loaded.status().detail() + "; ca.crt and ca.key: restore both or remove both");
+    }
+    if (lasts(found->certificate_pem)) return loaded;
   }
   ASSIGN_OR_RETURN(net::CertificateAuthority authority,
                    net::CertificateAuthority::create("fairlead-ca"));
-  *fresh = true;
   RETURN_IF_ERROR(write_pair(base, {authority.certificate_pem(), authority.key_pem()}));
   return authority;
 }
 
 Result<net::CertifiedKey> prepare_leaf(const net::CertificateAuthority& authority,
-                                       const std::string& base, bool fresh_authority,
-                                       const net::LeafRequest& request) {
+                                       const std::string& base, const net::LeafRequest& request) {
   ASSIGN_OR_RETURN(auto found, read_pair(base));
-  if (found && !fresh_authority && lasts(found->certificate_pem)) {
+  if (found && authority.issued(*found) && lasts(found->certificate_pem)) {
     std::vector<std::string> names = request.dns_names;
     names.insert(names.end(), request.ip_addresses.begin(), request.ip_addresses.end());
     std::sort(names.begin(), names.end());
@@ -139,7 +156,9 @@ Status prepare_account_key(const std::string& directory, Material* material) {
 
 Status write_private_file(const std::string& path, const std::string& text) {
   const std::string temporary = fmt::format("{}.{}.new", path, ::getpid());
-  const Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  ::unlink(temporary.c_str());  // of a process that died; a link that somebody left is not followed
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  const Fd fd(::open(temporary.c_str(), kFlags, 0600));
   if (!fd.valid()) return Status::from_errno(errno, "create", temporary);
   Status status = write_all(fd.get(), text, temporary);
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
@@ -163,23 +182,29 @@ Result<std::string> read_file(const std::string& path) {
   }
 }
 
+Result<std::string> read_authorities(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string text, read_file(path));
+  if (const auto facts = net::inspect_certificate(text); !facts) {
+    return Status::error(StatusCode::kInvalid, "read client certificate authority", path,
+                         facts.status().detail());
+  }
+  return "\n" + text;
+}
+
 Result<Material> prepare_material(const MaterialRequest& request) {
   const std::string& directory = request.directory;
   if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
     return Status::from_errno(errno, "create", directory);
   }
   Material material;
-  bool fresh = false;
-  ASSIGN_OR_RETURN(const net::CertificateAuthority authority,
-                   prepare_authority(directory + "/ca", &fresh));
+  ASSIGN_OR_RETURN(const net::CertificateAuthority authority, prepare_authority(directory + "/ca"));
   material.ca_pem = authority.certificate_pem();
   net::LeafRequest server;
   server.common_name = "kube-apiserver";
   server.dns_names = request.dns_names;
   server.ip_addresses = request.addresses;
   server.server = true;
-  ASSIGN_OR_RETURN(net::CertifiedKey pair,
-                   prepare_leaf(authority, directory + "/server", fresh, server));
+  ASSIGN_OR_RETURN(net::CertifiedKey pair, prepare_leaf(authority, directory + "/server", server));
   material.server_certificate_pem = std::move(pair.certificate_pem);
   material.server_key_pem = std::move(pair.key_pem);
   net::LeafRequest client;
@@ -187,7 +212,7 @@ Result<Material> prepare_material(const MaterialRequest& request) {
   client.organizations = {"system:masters"};
   client.client = true;
   ASSIGN_OR_RETURN(const net::CertifiedKey admin,
-                   prepare_leaf(authority, directory + "/admin", fresh, client));
+                   prepare_leaf(authority, directory + "/admin", client));
   RETURN_IF_ERROR(prepare_account_key(directory, &material));
   material.kubeconfig_path = directory + "/admin.kubeconfig";
   const std::string config = kubeconfig(request.server_url, material.ca_pem, admin);

@@ -43,5 +43,7 @@ Result<Material> prepare_material(const MaterialRequest& request);
 Status write_private_file(const std::string& path, const std::string& text);
 // kNotFound when there is no such file.
 Result<std::string> read_file(const std::string& path);
+// A file that begins with a certificate, on a line of its own when appended to another.
+Result<std::string> read_authorities(const std::string& path);
 
 }  // namespace fairlead::auth

@@ -184,6 +184,18 @@ Result<CertificateAuthority> CertificateAuthority::load(std::string_view certifi
   return CertificateAuthority(std::move(state));
 }
 
+bool CertificateAuthority::issued(const CertifiedKey& pair) const {
+  const BioPointer bio = memory_bio(pair.certificate_pem);
+  const X509Pointer leaf = read_certificate(bio.get());
+  const KeyPointer key = read_key(pair.key_pem);
+  X509* issuer = state_->certificate.get();
+  const bool ours = leaf && key && ::X509_check_private_key(leaf.get(), key.get()) == 1 &&
+                    ::X509_check_issued(issuer, leaf.get()) == X509_V_OK &&
+                    ::X509_verify(leaf.get(), ::X509_get0_pubkey(issuer)) == 1;
+  ::ERR_clear_error();
+  return ours;
+}
+
 Result<CertifiedKey> CertificateAuthority::issue(const LeafRequest& request) const {
   const KeyPointer key(EVP_EC_gen("P-256"));
   if (!key) return openssl_error("generate key for", request.common_name);

@@ -44,6 +44,8 @@ class CertificateAuthority {
 
   const std::string& certificate_pem() const;
   const std::string& key_pem() const;
+  // Whether the pair is one, signed by this authority.
+  bool issued(const CertifiedKey& pair) const;
   Result<CertifiedKey> issue(const LeafRequest& request) const;
 
  private:

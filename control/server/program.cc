@@ -174,7 +174,7 @@ Status Program::prepare_keys() {
     ASSIGN_OR_RETURN(tls_.key_pem, auth::read_file(options_.key_file));
   }
   if (!options_.client_ca_file.empty()) {
-    ASSIGN_OR_RETURN(const std::string more, auth::read_file(options_.client_ca_file));
+    ASSIGN_OR_RETURN(const std::string more, auth::read_authorities(options_.client_ca_file));
     tls_.client_ca_pem += more;
   }
   return {};
@@ -311,8 +311,15 @@ void Program::stop() {
   housekeeping_.reset();
   if (objects_) objects_->leave();
   if (controllers_) controllers_->stop();
-  const bool quiet =
-      (!front_ || front_->drain(kDrain)) && (!open_front_ || open_front_->drain(kDrain));
+  // One deadline for both, and each is asked whatever the other says.
+  const auto deadline = std::chrono::steady_clock::now() + kDrain;
+  bool quiet = true;
+  for (apiserver::FrontEnd* front : {front_.get(), open_front_.get()}) {
+    if (front == nullptr) continue;
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
+    quiet = front->drain(std::max(left, std::chrono::milliseconds(0))) && quiet;
+  }
   if (!quiet) LOG_WARNING("requests were still in flight after {} s", kDrain.count());
   if (server_) server_->stop();
   if (insecure_server_) insecure_server_->stop();

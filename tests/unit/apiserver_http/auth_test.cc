@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <ctime>
 #include <filesystem>
 
 #include "control/auth/authenticator.h"
@@ -55,10 +57,14 @@ TEST(Authentication, Chain) {
   EXPECT_FALSE(authenticate(request));
   request.client_certificate_common_name = "admin";
   request.client_certificate_organizations = {"system:masters"};
+  request.client_certificate_not_after = std::time(nullptr) + 3600;
   const auto admin = authenticate(request);
   ASSERT_TRUE(admin);
   EXPECT_EQ(admin->name, "admin");
   EXPECT_TRUE(admin->in_group(kMasters));
+  // The connection is older than the certificate has become.
+  request.client_certificate_not_after = std::time(nullptr) - 1;
+  EXPECT_FALSE(authenticate(request));
 }
 
 TEST(Authorization, Chain) {
@@ -122,6 +128,49 @@ TEST_F(AuthMaterial, DamagedFilesAreSaidOrReplaced) {
   EXPECT_NE(prepare().server_certificate_pem, "rubbish");
   std::filesystem::remove(request_.directory + "/sa.pub");
   EXPECT_FALSE(prepare_material(request_).ok());
+}
+
+TEST_F(AuthMaterial, AnAuthorityIsNeverReplacedByAccident) {
+  prepare();
+  const std::string certificate = request_.directory + "/ca.crt";
+  const std::string key = request_.directory + "/ca.key";
+  const std::string key_text = std::move(read_file(key)).value();
+  ASSERT_TRUE(write_private_file(certificate, "rubbish").ok());
+  EXPECT_THAT(prepare_material(request_).status().message(), HasSubstr("restore both"));
+  std::filesystem::remove(certificate);
+  EXPECT_THAT(prepare_material(request_).status().message(), HasSubstr("restore both"));
+  EXPECT_EQ(read_file(key).value(), key_text);
+}
+
+TEST_F(AuthMaterial, LeavesOfAnotherAuthorityAreMadeAnew) {
+  const Material first = prepare();
+  std::filesystem::remove(request_.directory + "/ca.crt");
+  std::filesystem::remove(request_.directory + "/ca.key");
+  const Material second = prepare();
+  EXPECT_NE(first.server_certificate_pem, second.server_certificate_pem);
+  // A certificate with another's key is no pair.
+  ASSERT_TRUE(write_private_file(request_.directory + "/server.key", first.server_key_pem).ok());
+  EXPECT_NE(prepare().server_key_pem, first.server_key_pem);
+}
+
+TEST_F(AuthMaterial, AFileOfAuthoritiesHasOne) {
+  prepare();
+  EXPECT_THAT(read_authorities(request_.directory + "/ca.crt").value(),
+              ::testing::StartsWith("\n-----BEGIN CERTIFICATE-----"));
+  const std::string rubbish = request_.directory + "/rubbish.crt";
+  ASSERT_TRUE(write_private_file(rubbish, "rubbish").ok());
+  EXPECT_THAT(read_authorities(rubbish).status().message(), HasSubstr(rubbish));
+}
+
+TEST_F(AuthMaterial, LinksAreNotFollowed) {
+  prepare();
+  const std::string victim = request_.directory + "/victim";
+  ASSERT_TRUE(write_private_file(victim, "kept").ok());
+  const std::string path = request_.directory + "/file";
+  std::filesystem::create_symlink(victim, path + "." + std::to_string(::getpid()) + ".new");
+  ASSERT_TRUE(write_private_file(path, "new").ok());
+  EXPECT_EQ(read_file(victim).value(), "kept");
+  EXPECT_EQ(read_file(path).value(), "new");
 }
 
 }  // namespace
