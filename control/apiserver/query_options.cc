@@ -2,9 +2,12 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
+#include <iterator>
 
 #include "control/apiserver/request_info.h"
+#include "control/schema/json_text.h"
 
 namespace fairlead::apiserver {
 namespace {
@@ -60,11 +63,70 @@ std::optional<ApiError> read_common(std::string_view query, const schema::Resour
   return std::nullopt;
 }
 
+constexpr size_t kMostManager = 128;  // bytes of a field manager's name
+
+// One UTF-8 sequence at the front of a text (RFC 3629): its bytes, and what it means; no bytes:
+// there is none.
+struct Rune {
+  size_t size = 0;
+  uint32_t value = 0;
+};
+
+Rune first_rune(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text.front());
+  const size_t size = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+  if (text.size() < size || !schema::is_utf8(text.substr(0, size))) return {};
+  uint32_t value = size == 1 ? lead : lead & (0x7fu >> size);
+  for (size_t i = 1; i < size; ++i) {
+    value = value << 6 | (static_cast<unsigned char>(text[i]) & 0x3fu);
+  }
+  return {size, value};
+}
+
+// As Go's unicode.IsPrint: no controls, formats, private or special code points, and of all blanks
+// the common one.
+bool is_printable(uint32_t rune) {
+  struct Range {
+    uint32_t first, last;
+  };
+  constexpr Range kUnprintable[] = {
+      {0, 0x1f},        {0x7f, 0xa0},     {0xad, 0xad},     {0x1680, 0x1680},   {0x180e, 0x180e},
+      {0x2000, 0x200f}, {0x2028, 0x202f}, {0x205f, 0x206f}, {0x3000, 0x3000},   {0xe000, 0xf8ff},
+      {0xfeff, 0xfeff}, {0xfff0, 0xfffb}, {0xfffe, 0xffff}, {0xe0000, 0xe00ff}, {0xf0000, 0x10ffff},
+  };
+  return std::none_of(std::begin(kUnprintable), std::end(kUnprintable), [rune](const Range& each) {
+    return each.first <= rune && rune <= each.last;
+  });
+}
+
+// What is stored must be text: what of a User-Agent is not printable is left out, as
+// kube-apiserver does.
 std::string manager_of(std::string_view user_agent) {
-  std::string_view name = user_agent.substr(0, user_agent.find('/'));
-  constexpr size_t kMost = 128;
-  name = name.substr(0, kMost);
-  return name.empty() ? "unknown" : std::string(name);
+  std::string_view rest = user_agent.substr(0, user_agent.find('/'));
+  std::string name;
+  while (!rest.empty()) {
+    const Rune rune = first_rune(rest);
+    if (rune.size > 0 && is_printable(rune.value)) {
+      if (name.size() + rune.size > kMostManager) break;
+      name.append(rest.substr(0, rune.size));
+    }
+    rest.remove_prefix(std::max<size_t>(rune.size, 1));
+  }
+  return name.empty() ? "unknown" : name;
+}
+
+std::optional<ApiError> check_manager(std::string_view name) {
+  if (name.size() > kMostManager) {
+    return bad_request("fieldManager: Too long: may not be more than 128 bytes");
+  }
+  while (!name.empty()) {
+    const Rune rune = first_rune(name);
+    if (rune.size == 0 || !is_printable(rune.value)) {
+      return bad_request("fieldManager: Invalid value: should only contain printable characters");
+    }
+    name.remove_prefix(rune.size);
+  }
+  return std::nullopt;
 }
 
 std::optional<ApiError> check_dry_run(std::string_view value) {
@@ -157,10 +219,7 @@ Outcome<WriteContext> parse_write_query(std::string_view query, std::string_view
   if (auto error = check_dry_run(dry_run)) return *error;
   context.dry_run = !dry_run.empty();
   context.field_manager = query_value(query, "fieldManager");
-  constexpr size_t kMostName = 128;
-  if (context.field_manager.size() > kMostName) {
-    return bad_request("fieldManager: Too long: may not be more than 128 bytes");
-  }
+  if (auto error = check_manager(context.field_manager)) return *error;
   if (context.field_manager.empty()) context.field_manager = manager_of(user_agent);
   const std::string validation = query_value(query, "fieldValidation");
   auto parsed = schema::parse_field_validation(validation);

@@ -37,6 +37,10 @@ StoreCall<Result<store::WriteOutcome>> RegistryImpl::put(std::string key, std::s
                                                          store::LeaseId lease) {
   return StoreCall<Result<store::WriteOutcome>>(
       pool_, [this, key = std::move(key), value = std::move(value), expect, lease](auto done) {
+        // What is not UTF-8 could be written and never be read again.
+        if (!schema::is_utf8(value)) {
+          return done(Status::error(StatusCode::kInvalid, "write", key, "it is not UTF-8"));
+        }
         store_.put(key, value, expect, lease, done);
       });
 }

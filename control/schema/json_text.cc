@@ -236,6 +236,10 @@ Result<Document> parse_yaml(std::string_view text, const TextLimits& limits) {
   return parse_json(json, {std::max(limits.bytes, json.size()), limits.depth});
 }
 
+bool is_utf8(std::string_view text) {
+  return simdjson::validate_utf8(text.data(), text.size());
+}
+
 void append_json_string(std::string_view text, std::string* out) {
   constexpr std::string_view kHex = "0123456789abcdef";
   out->push_back('"');

@@ -29,4 +29,6 @@ std::string to_json(const Value& value);
 void append_json(const Value& value, std::string* out);
 void append_json_string(std::string_view text, std::string* out);
 
+bool is_utf8(std::string_view text);
+
 }  // namespace fairlead::schema

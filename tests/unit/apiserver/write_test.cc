@@ -71,6 +71,13 @@ TEST_F(RegistryWrite, StrictAndWarn) {
   EXPECT_EQ(warnings_, std::vector<std::string>{"unknown field \"foo\""});
 }
 
+TEST_F(RegistryWrite, WhatIsNotUtf8IsNeverStored) {
+  context_.field_manager = "a\xff";
+  EXPECT_NE(create("pods", kPod).find("not UTF-8"), std::string::npos);
+  context_.field_manager.clear();
+  EXPECT_EQ(get("pods", "a", "kind"), "404 NotFound: pods \"a\" not found");
+}
+
 TEST_F(RegistryWrite, DryRunLeavesNothing) {
   context_.dry_run = true;
   EXPECT_EQ(create("pods", kPod), "a");
