@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
+#include "base/log.h"
 #include "control/apiserver/request_info.h"
 
 namespace fairlead::apiserver {
@@ -26,6 +29,7 @@ std::optional<net::HttpResponse> health_page(const std::vector<HealthCheck>& che
                                              std::string_view path, std::string_view query) {
   const auto [page, only] = split_health_path(path);
   net::HttpResponse response;
+  const std::vector<std::string> excluded = query_values(query, "exclude");
   std::string lines;
   bool failed = false;
   bool found = only.empty();
@@ -33,7 +37,7 @@ std::optional<net::HttpResponse> health_page(const std::vector<HealthCheck>& che
     if (!only.empty() && each.name != only) continue;
     found = true;
     if (page != "readyz" && !each.liveness && only.empty()) continue;
-    if (query_value(query, "exclude") == each.name) {
+    if (std::find(excluded.begin(), excluded.end(), each.name) != excluded.end()) {
       lines += fmt::format("[+]{} excluded: ok\n", each.name);
       continue;
     }
@@ -41,7 +45,9 @@ std::optional<net::HttpResponse> health_page(const std::vector<HealthCheck>& che
     if (status.ok()) {
       lines += fmt::format("[+]{} ok\n", each.name);
     } else {
-      lines += fmt::format("[-]{} failed: {}\n", each.name, status.message());
+      // Everybody may ask; the reason may name hosts and files.
+      LOG_WARNING("{} check {} failed: {}", page, each.name, status.message());
+      lines += fmt::format("[-]{} failed: reason withheld\n", each.name);
       failed = true;
     }
   }

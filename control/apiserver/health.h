@@ -1,5 +1,6 @@
 // /healthz, /livez and /readyz in the form of kube-apiserver: "ok", or with ?verbose each check on
-// a line; /readyz/<check> asks one. Failing: 500.
+// a line; /readyz/<check> asks one, ?exclude= leaves some out. Failing: 500, and the reason is
+// logged, not told.
 //
 // Threads: pure functions; checks are called on the asking thread and must not block.
 #pragma once

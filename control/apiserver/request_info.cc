@@ -8,12 +8,14 @@
 namespace fairlead::apiserver {
 namespace {
 
+// Empty ones inside are kept: "namespaces//pods" is not "namespaces/pods".
 std::vector<std::string_view> path_parts(std::string_view path) {
   std::vector<std::string_view> parts;
+  while (path.starts_with('/')) path.remove_prefix(1);
+  while (path.ends_with('/')) path.remove_suffix(1);
   while (!path.empty()) {
     const size_t slash = path.find('/');
-    const std::string_view part = path.substr(0, slash);
-    if (!part.empty()) parts.push_back(part);
+    parts.push_back(path.substr(0, slash));
     if (slash == std::string_view::npos) break;
     path.remove_prefix(slash + 1);
   }
@@ -46,6 +48,7 @@ bool read_resource(std::vector<std::string_view> parts, RequestInfo* info) {
                      (parts.size() == 3 && (parts[2] == "status" || parts[2] == "finalize"));
     info->space = parts[1];
     if (!own) parts.erase(parts.begin(), parts.begin() + 2);
+    if (!own && parts.front() == "namespaces") return false;  // one inside another
   }
   info->resource = parts[0];
   if (parts.size() >= 2) info->name = parts[1];
@@ -72,11 +75,14 @@ RequestInfo parse_request_info(std::string_view method, std::string_view path,
     info.version = parts[2];
     used = 3;
   }
-  if (used > 0 &&
+  const bool whole = std::count(parts.begin(), parts.end(), "") == 0;
+  if (used > 0 && whole &&
       read_resource({parts.begin() + static_cast<std::ptrdiff_t>(used), parts.end()}, &info)) {
     info.is_resource = true;
     const bool watch = query_flag(query, "watch");
     if (info.verb.empty()) info.verb = verb_of(method, !info.name.empty(), watch);
+    // A watch answers with what it sees, so nothing but GET asks for one.
+    if (info.verb == "watch" && method != "GET") info.verb.clear();
   } else {
     info = RequestInfo();
     info.verb = net::to_lower(method);
@@ -84,8 +90,8 @@ RequestInfo parse_request_info(std::string_view method, std::string_view path,
   return info;
 }
 
-std::string query_value(std::string_view query, std::string_view name, bool* found) {
-  if (found != nullptr) *found = false;
+std::vector<std::string> query_values(std::string_view query, std::string_view name) {
+  std::vector<std::string> values;
   while (!query.empty()) {
     const size_t end = std::min(query.find('&'), query.size());
     const std::string_view pair = query.substr(0, end);
@@ -93,11 +99,17 @@ std::string query_value(std::string_view query, std::string_view name, bool* fou
     const size_t equals = pair.find('=');
     const auto key = net::percent_decode(pair.substr(0, equals), true);
     if (!key || *key != name) continue;
-    if (found != nullptr) *found = true;
-    if (equals == std::string_view::npos) return "";
-    return net::percent_decode(pair.substr(equals + 1), true).value_or("");
+    const std::string_view text =
+        equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1);
+    values.push_back(net::percent_decode(text, true).value_or(""));
   }
-  return "";
+  return values;
+}
+
+std::string query_value(std::string_view query, std::string_view name, bool* found) {
+  std::vector<std::string> values = query_values(query, name);
+  if (found != nullptr) *found = !values.empty();
+  return values.empty() ? std::string() : std::move(values.front());
 }
 
 bool query_flag(std::string_view query, std::string_view name) {

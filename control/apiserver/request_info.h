@@ -6,12 +6,13 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fairlead::apiserver {
 
 struct RequestInfo {
   bool is_resource = false;  // false: only `verb` (the method in lower case) and the path count
-  std::string verb;          // get list watch create update patch delete deletecollection
+  std::string verb;  // get list watch create update patch delete deletecollection; empty: 405
   std::string group;
   std::string version;
   std::string resource;  // the plural in the path
@@ -21,12 +22,13 @@ struct RequestInfo {
 };
 
 // Any path is taken; one that is no resource's, or has parts too many, is no resource request.
-// `query` is raw: "watch=true" makes a list a watch, a field selector on metadata.name names it.
+// `query` is raw: "watch=true" makes a list a watch.
 RequestInfo parse_request_info(std::string_view method, std::string_view path,
                                std::string_view query);
 
-// The value of `name` in a raw query, percent-decoded; empty when absent or malformed. `found`
-// may be null.
+// The values of `name` in a raw query, percent-decoded; a malformed one is empty.
+std::vector<std::string> query_values(std::string_view query, std::string_view name);
+// The first of them; empty when there is none. `found` may be null.
 std::string query_value(std::string_view query, std::string_view name, bool* found = nullptr);
 
 // Go's strconv.ParseBool as queries use it: present and neither "false" nor "0" is true.

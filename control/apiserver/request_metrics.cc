@@ -6,6 +6,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <cctype>
 #include <sstream>
 
 namespace fairlead::apiserver {
@@ -16,9 +17,18 @@ namespace prom = ::prometheus;
 const prom::Histogram::BucketBoundaries kSeconds = {
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
 
+// In the words of kube-apiserver's metrics.
+std::string verb_label(std::string_view verb) {
+  if (verb == "create") return "POST";
+  if (verb == "update") return "PUT";
+  std::string label(verb);
+  for (char& c : label) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return label;
+}
+
 prom::Labels request_labels(std::string_view verb, std::string_view group,
                             std::string_view resource) {
-  return {{"verb", std::string(verb)},
+  return {{"verb", verb_label(verb)},
           {"group", std::string(group)},
           {"resource", std::string(resource)}};
 }
@@ -47,7 +57,7 @@ struct RequestMetrics::State {
                              .Name("apiserver_longrunning_requests")
                              .Help("Watches open.")
                              .Register(registry)
-                             .Add({{"verb", "watch"}});
+                             .Add({{"verb", "WATCH"}});
 };
 
 RequestMetrics::RequestMetrics() : state_(std::make_unique<State>()) {}

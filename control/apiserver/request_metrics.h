@@ -14,7 +14,8 @@ class RequestMetrics {
   RequestMetrics();
   ~RequestMetrics();
 
-  // Labels come from closed sets: verbs, served resources, status codes. Empty resource: none.
+  // Labels come from closed sets: verbs (RequestInfo's, and "apply"), served resources, status
+  // codes. Empty resource: a page.
   void count(std::string_view verb, std::string_view group, std::string_view resource, int code,
              double seconds);
   void count_refused();  // for want of room

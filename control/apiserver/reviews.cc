@@ -9,6 +9,8 @@ using schema::Arena;
 using schema::Document;
 using schema::Value;
 
+constexpr std::string_view kAudience = "https://kubernetes.default.svc";
+
 Value text_of(Arena& arena, std::string_view text) {
   return Value::string(arena.copy(text));
 }
@@ -47,10 +49,20 @@ Value token_status(Arena& arena, const Value& spec, const auth::Authentication& 
     status.set(arena, "error", Value::string("the token is not known"));
     return status;
   }
+  // A token is for this server. Whoever asks on behalf of others must not let it pass for theirs.
+  const Value& audiences = spec.get("audiences");
+  bool ours = audiences.empty();
+  for (const Value& each : audiences.items()) ours = ours || each.as_string() == kAudience;
+  if (!ours) {
+    status.set(arena, "error", Value::string("the token is for another audience"));
+    return status;
+  }
   status.set(arena, "authenticated", Value::boolean(true));
   status.set(arena, "user", user_info(arena, *user));
-  if (const Value& audiences = spec.get("audiences"); !audiences.empty()) {
-    status.set(arena, "audiences", audiences.clone(arena));
+  if (!audiences.empty()) {
+    Value affirmed = Value::array();
+    affirmed.push(arena, Value::string(kAudience));
+    status.set(arena, "audiences", affirmed);
   }
   return status;
 }
