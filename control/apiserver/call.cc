@@ -60,11 +60,14 @@ Call::Call(FrontEnd& front, net::HttpRequest request, RequestInfo info,
   rendering_.now = std::chrono::duration_cast<std::chrono::seconds>(
                        std::chrono::system_clock::now().time_since_epoch())
                        .count();
+  ++front_.calls_;
+  responder_->hold(front_.count_unsent());
 }
 
 Call::~Call() {
   responder_.reset();
   if (holds_place_) front_.give_place(mutating());
+  --front_.calls_;  // the last use of the front end
 }
 
 bool Call::mutating() const {
@@ -79,8 +82,13 @@ std::string_view Call::header(std::string_view name) const {
 void Call::count(int status) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begun_;
   const bool known = target_.resource != nullptr;
-  front_.metrics_.count(known ? info_.verb : "page", known ? info_.group : "",
-                        known ? info_.resource : "", status, took.count());
+  const bool apply =
+      info_.verb == "patch" && patch_type(header("content-type")) == PatchType::kApply;
+  front_.metrics_.count(!known  ? "get"
+                        : apply ? "apply"
+                                : info_.verb,
+                        known ? info_.group : "", known ? info_.resource : "", status,
+                        took.count());
 }
 
 void Call::respond(net::HttpResponse response) {
@@ -93,9 +101,10 @@ void Call::respond(net::HttpResponse response) {
 void Call::refuse(const ApiError& error) {
   net::HttpResponse response;
   response.status = error.code;
+  // Refused before its form was settled, it still gets what it asked for: a Status has protobuf.
+  const auto asked = negotiate(header("accept"), true, false);
   Form form;
-  form.encoding =
-      rendering_.form.encoding == Encoding::kProtobuf ? Encoding::kProtobuf : Encoding::kJson;
+  if (asked && asked->encoding == Encoding::kProtobuf) form.encoding = Encoding::kProtobuf;
   response.content_type = form.content_type(false);
   response.body = encode_error(error, form.encoding);
   if (error.retry_after_seconds > 0) {
@@ -279,10 +288,12 @@ void Call::answer_written(Outcome<Written> outcome) {
   constexpr int kCreated = 201;
   constexpr int kAccepted = 202;
   const Written& written = *outcome;
+  // That a removal is held up is said only to those who asked in the old words: kube-apiserver
+  // found that others take 202 for a failure.
   answer(*written.object,
-         written.created    ? kCreated
-         : written.accepted ? kAccepted
-                            : kOk,
+         written.created                 ? kCreated
+         : written.accepted && cascades_ ? kAccepted
+                                         : kOk,
          written.warnings);
 }
 

@@ -30,10 +30,9 @@ void Call::watch() {
   Target target = target_;
   target.name.clear();  // a field of the selector by now
   if (rendering_.form.shape == Shape::kPartialList) rendering_.form.shape = Shape::kPartial;
-  constexpr int kOk = 200;
-  front_.metrics_.count("watch", info_.group, info_.resource, kOk, 0);
   front_.watches_.serve(front_.registry_, std::move(target), std::move(*query), rendering_,
-                        std::move(responder_), nullptr);
+                        std::move(responder_),
+                        [self = shared_from_this()](int status) { self->count(status); });
 }
 
 void Call::create() {
@@ -104,6 +103,11 @@ void Call::remove() {
   auto options = parse_delete_options(request_.query, body->root.is_null() ? nullptr : &body->root,
                                       &context->dry_run);
   if (!options) return refuse(options.error());
+  bool asked = false;
+  query_value(request_.query, "orphanDependents", &asked);
+  const schema::Value& orphan = body->root.get("orphanDependents");
+  cascades_ = orphan.is_bool() ? !orphan.as_bool()
+                               : asked && !query_flag(request_.query, "orphanDependents");
   front_.registry_.remove(target_, std::move(*options), std::move(*context),
                           [self = shared_from_this()](Outcome<Written> written) {
                             self->answer_written(std::move(written));

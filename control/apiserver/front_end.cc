@@ -5,6 +5,44 @@
 #include "control/apiserver/call.h"
 
 namespace fairlead::apiserver {
+namespace {
+
+constexpr std::chrono::milliseconds kStep{5};
+
+ApiError shutting_down() {
+  ApiError error;
+  error.code = 503;
+  error.reason = "ServiceUnavailable";
+  error.message = "the server is shutting down";
+  error.retry_after_seconds = 1;
+  return error;
+}
+
+// Whether a request may have been made by a page in a browser of this machine: it comes from
+// another origin, or under a name that somebody else lets point here.
+bool is_from_elsewhere(const net::HttpRequest& request) {
+  if (request.header("origin") != nullptr) return true;
+  const std::string* header = request.header("host");
+  if (header == nullptr) return false;
+  std::string_view host = *header;
+  if (host.starts_with('[')) {
+    host = host.substr(0, host.find(']') + 1);
+  } else {
+    host = host.substr(0, host.find(':'));
+  }
+  const bool digits = host.find_first_not_of("0123456789.") == std::string_view::npos;
+  return host != "localhost" && host != "[::1]" && !(digits && host.starts_with("127."));
+}
+
+ApiError from_elsewhere() {
+  ApiError error;
+  error.code = 403;
+  error.reason = "Forbidden";
+  error.message = "this port is for programs on this machine: no Origin, and a loopback Host";
+  return error;
+}
+
+}  // namespace
 
 net::HttpResponse refuse_unread(int status, std::string_view reason) {
   ApiError error;
@@ -39,8 +77,8 @@ FrontEnd::FrontEnd(FrontEndOptions options, Registry& registry,
 }
 
 FrontEnd::~FrontEnd() {
-  constexpr std::chrono::seconds kPatience{5};
-  drain(kPatience);
+  drain(std::chrono::milliseconds(0));
+  while (!idle()) std::this_thread::sleep_for(kStep);
 }
 
 void FrontEnd::handle(const net::HttpRequest& request, std::unique_ptr<net::Responder> responder) {
@@ -51,7 +89,9 @@ void FrontEnd::handle(const net::HttpRequest& request, std::unique_ptr<net::Resp
                                    : net::HttpResponse{404, "text/plain", {}, "no such check\n"});
   }
   auto call = std::make_shared<Call>(*this, request, std::move(info), std::move(responder));
+  if (options_.everybody && is_from_elsewhere(request)) return call->refuse(from_elsewhere());
   const bool watch = call->is_watch();
+  if (watch && draining_) return call->refuse(shutting_down());
   const bool room = watch ? watches_.open() < options_.max_watches : take_place(call->mutating());
   if (!room) {
     metrics_.count_refused();
@@ -73,12 +113,17 @@ void FrontEnd::give_place(bool mutating) {
   (mutating ? writes_ : reads_).fetch_sub(1);
 }
 
+std::shared_ptr<const void> FrontEnd::count_unsent() {
+  unsent_->fetch_add(1);
+  return {unsent_.get(), [unsent = unsent_](std::atomic<size_t>* all) { all->fetch_sub(1); }};
+}
+
 bool FrontEnd::drain(std::chrono::milliseconds patience) {
   begin_shutdown();
+  draining_ = true;
   watches_.stop();
-  constexpr std::chrono::milliseconds kStep{5};
   const auto deadline = std::chrono::steady_clock::now() + patience;
-  while (reads_ + writes_ + watches_.open() > 0) {
+  while (!idle() || *unsent_ > 0) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
     std::this_thread::sleep_for(kStep);
   }

@@ -50,20 +50,26 @@ class FrontEnd {
   // All must outlive it; `post` runs its argument on a worker thread, never before it returns.
   FrontEnd(FrontEndOptions options, Registry& registry, const auth::Authentication& authentication,
            const auth::Authorizer& authorizer, Post post);
-  // Precondition: the transport gives no more requests; registry and workers still run.
+  // Waits for every request under way, however long. Precondition: the transport gives no more
+  // requests; registry and workers still run.
   ~FrontEnd();
 
   void handle(const net::HttpRequest& request, std::unique_ptr<net::Responder> responder);
 
   // /readyz fails from now on.
   void begin_shutdown() { stopping_ = true; }
-  // Ends the watches; waits for what is in flight. False when some is after that time.
+  // Ends the watches, begins no more (503); waits until what is in flight has been answered and
+  // sent. False when something is left after that time.
   bool drain(std::chrono::milliseconds patience);
 
  private:
   friend class Call;
   bool take_place(bool mutating);
   void give_place(bool mutating);
+  // Counts one answer until this is freed, which may be after the front end.
+  std::shared_ptr<const void> count_unsent();
+  // Nothing that is under way needs the front end any more.
+  bool idle() const { return calls_ == 0 && watches_.open() == 0; }
 
   FrontEndOptions options_;
   Registry& registry_;
@@ -74,6 +80,9 @@ class FrontEnd {
   RequestMetrics metrics_;
   WatchKeeper watches_;
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> draining_{false};
+  std::atomic<size_t> calls_{0};  // Call objects, wherever they are
+  const std::shared_ptr<std::atomic<size_t>> unsent_ = std::make_shared<std::atomic<size_t>>(0);
   std::atomic<size_t> reads_{0};
   std::atomic<size_t> writes_{0};
 };

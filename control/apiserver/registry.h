@@ -96,7 +96,7 @@ class ObjectWatch {
 struct Written {
   ObjectPtr object;
   bool created = false;               // 201
-  bool accepted = false;              // 202: a removal that finalizers or grace hold up
+  bool accepted = false;              // a removal that finalizers or grace hold up
   std::vector<std::string> warnings;  // for Warning headers, without their code
 };
 

@@ -16,8 +16,8 @@ using std::chrono::seconds;
 // A client with more than this on its way waits for its next events.
 constexpr size_t kMaxBacklog = size_t{1} << 20;
 constexpr size_t kCrowdedBacklog = size_t{64} << 10;  // where many lag
-constexpr size_t kBatch = 256;
-constexpr int kGone = 410;  // is said in the stream, as kube-apiserver does
+constexpr size_t kBatch = 64;  // objects that a client without room may hold on to
+constexpr int kGone = 410;     // is said in the stream, as kube-apiserver does
 constexpr seconds kBookmarkEvery{60};
 constexpr seconds kShortestDefault{30 * 60};
 
@@ -37,13 +37,13 @@ int64_t wall_seconds() {
 class WatchStream : public std::enable_shared_from_this<WatchStream> {
  public:
   WatchStream(WatchKeeper& keeper, const schema::Resource& resource, const WatchQuery& query,
-              Rendering rendering, std::function<void()> done)
+              Rendering rendering, std::function<void(int status)> answered)
       : keeper_(keeper),
         post_(keeper.post_),
         resource_(resource),
         bookmarks_(query.options.bookmarks),
         rendering_(std::move(rendering)),
-        done_(std::move(done)),
+        answered_(std::move(answered)),
         deadline_(Clock::now() +
                   query.timeout.value_or(kShortestDefault +
                                          seconds(random_below(kShortestDefault.count())))),
@@ -56,6 +56,10 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
       response.content_type =
           Form{rendering_.form.encoding, Shape::kObject, ""}.content_type(false);
       response.body = encode_error(watch.error(), rendering_.form.encoding);
+      if (const int seconds = watch.error().retry_after_seconds; seconds > 0) {
+        response.headers.emplace_back("retry-after", std::to_string(seconds));
+      }
+      tell(response.status);
       responder.respond(std::move(response));
       return leave();
     }
@@ -65,6 +69,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
       refusal_ = watch.error();
     }
     net::HttpResponse head;
+    tell(head.status);
     head.content_type = rendering_.form.content_type(true);
     head.headers.emplace_back("cache-control", "no-cache, private");
     stream_ = responder.start_stream(std::move(head), [self = shared_from_this()] {
@@ -116,18 +121,25 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
     }
     set_lagging(false);
     rendering_.now = wall_seconds();
+    more_ = true;
     while (stream_->open()) {
       if (stream_->backlog() >= (stream_->crowded() ? kCrowdedBacklog : kMaxBacklog)) {
         if (ending_) return finish(true);
         return set_lagging(true);
       }
-      auto events = watch_->take(kBatch);
-      if (!events) {
-        stream_->write(encode_error_event(events.error(), rendering_.form.encoding));
-        return finish(true);
+      if (next_taken_ == taken_.size()) {
+        if (!more_) break;
+        auto events = watch_->take(kBatch);
+        if (!events) {
+          stream_->write(encode_error_event(events.error(), rendering_.form.encoding));
+          return finish(true);
+        }
+        taken_ = std::move(*events);
+        next_taken_ = 0;
+        more_ = taken_.size() == kBatch;
+        continue;
       }
-      for (const WatchEvent& event : *events) write(event);
-      if (events->size() < kBatch) break;
+      write(taken_[next_taken_++]);
     }
     if (ending_ || bookmark_due_.exchange(false)) write_progress();
     if (ending_) finish(true);
@@ -139,7 +151,11 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
     const ObjectPtr object =
         bookmark ? make_bookmark(resource_, event.revision, event.initial_events_end)
                  : event.object;
-    stream_->write(keeper_.cache_.encode(event.type, object, rendering_, first_));
+    if (bookmark) {  // its own: nobody else would find it in the cache
+      stream_->write(encode_event(event_name(event.type), *object, rendering_, first_));
+    } else {
+      stream_->write(keeper_.cache_.encode(event.type, object, rendering_, first_));
+    }
     first_ = false;
   }
 
@@ -171,8 +187,11 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
     leave();
   }
 
+  void tell(int status) {
+    if (answered_) std::exchange(answered_, nullptr)(status);
+  }
+
   void leave() {
-    if (done_) std::exchange(done_, nullptr)();
     keeper_.remove(this);  // the last use of the keeper
   }
 
@@ -181,12 +200,15 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
   const schema::Resource& resource_;
   const bool bookmarks_;
   Rendering rendering_;
-  std::function<void()> done_;
+  std::function<void(int status)> answered_;
   const Clock::time_point deadline_;
   Clock::time_point next_bookmark_;  // the keeper's
   std::unique_ptr<ObjectWatch> watch_;
   std::optional<ApiError> refusal_;  // instead of a watch
   std::shared_ptr<net::Stream> stream_;
+  std::vector<WatchEvent> taken_;  // of the last batch, of which the first are written
+  size_t next_taken_ = 0;
+  bool more_ = true;  // the last batch was a full one
   store::Revision told_ = 0;
   bool first_ = true;
   bool over_ = false;
@@ -204,15 +226,15 @@ WatchKeeper::~WatchKeeper() {
   stop();
   changed_.notify_all();
   thread_.join();
-  constexpr seconds kPatience{5};
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kPatience, [this] { return streams_.empty(); });
+  changed_.wait(lock, [this] { return streams_.empty(); });
 }
 
 void WatchKeeper::serve(Registry& registry, Target target, WatchQuery query, Rendering rendering,
-                        std::unique_ptr<net::Responder> responder, std::function<void()> done) {
+                        std::unique_ptr<net::Responder> responder,
+                        std::function<void(int status)> answered) {
   auto stream = std::make_shared<WatchStream>(*this, *target.resource, query, std::move(rendering),
-                                              std::move(done));
+                                              std::move(answered));
   {
     const std::lock_guard lock(mutex_);
     streams_.emplace(stream.get(), stream);

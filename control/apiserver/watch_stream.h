@@ -34,14 +34,12 @@ class WatchKeeper {
   // stop(), and waits for the watches' ends. Precondition: registry and worker pool still run.
   ~WatchKeeper();
 
-  // Answers with the watch's stream, or with an error. `done` is called when the stream ends.
+  // Answers with the watch's stream, or with an error; `answered` is told the status.
   void serve(Registry& registry, Target target, WatchQuery query, Rendering rendering,
-             std::unique_ptr<net::Responder> responder, std::function<void()> done);
+             std::unique_ptr<net::Responder> responder, std::function<void(int status)> answered);
   // Ends every watch properly, takes no more.
   void stop();
   size_t open() const;
-  EventCache& cache() { return cache_; }
-  const Post& post() const { return post_; }
 
  private:
   friend class WatchStream;

@@ -86,6 +86,14 @@ void FakeRegistry::list(Target target, ListOptions options, Done<ListAnswer> don
 
 void FakeRegistry::watch(Target, WatchOptions, std::function<void()> ready,
                          Done<std::unique_ptr<ObjectWatch>> done) {
+  {
+    std::unique_lock lock(mutex_);
+    if (refusal_) {
+      const ApiError error = *refusal_;
+      lock.unlock();
+      return done(error);
+    }
+  }
   auto watch = std::make_unique<FakeWatch>(*this, std::move(ready));
   {
     const std::lock_guard lock(mutex_);
@@ -139,11 +147,14 @@ void FakeRegistry::remove(Target target, DeleteOptions options, WriteContext con
     seen_.deletion = options;
     seen_.context = context;
   }
-  get(target, "", [done](Outcome<ObjectPtr> object) {
+  // Something holds up the removal of what is called so.
+  const bool held_up = target.name == "held-up";
+  get(target, "", [done, held_up](Outcome<ObjectPtr> object) {
     if (!object) return done(object.error());
     auto status = schema::parse_json(R"({"kind":"Status","apiVersion":"v1","status":"Success"})");
     Written written;
     written.object = object_of(std::move(*status), nullptr, nullptr);
+    written.accepted = held_up;
     done(written);
   });
 }
@@ -171,6 +182,11 @@ void FakeRegistry::expire_watches() {
     for (const FakeWatch* each : watches_) ready.push_back(each->ready_);
   }
   for (const auto& each : ready) each();
+}
+
+void FakeRegistry::refuse_watches(ApiError error) {
+  const std::lock_guard lock(mutex_);
+  refusal_ = std::move(error);
 }
 
 size_t FakeRegistry::watches() const {

@@ -36,6 +36,7 @@ class FakeRegistry : public Registry {
   // Appends a change that every watch sees.
   void emit(WatchEvent event);
   void expire_watches();
+  void refuse_watches(ApiError error);
   size_t watches() const;
   // Completions wait until released.
   void hold(bool hold);
@@ -59,6 +60,7 @@ class FakeRegistry : public Registry {
   std::vector<std::function<void()>> held_;
   bool hold_ = false;
   bool expired_ = false;
+  std::optional<ApiError> refusal_;  // of watches
   Seen seen_;
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 
+#include <mutex>
 #include <thread>
 
 #include "../net/net_test_support.h"
@@ -31,7 +32,7 @@ auth::Authentication authentication() {
 
 class ApiFrontEnd : public ::testing::Test {
  protected:
-  ApiFrontEnd() : authentication_(authentication()) {
+  explicit ApiFrontEnd(size_t max_backlog = size_t{128} << 20) : authentication_(authentication()) {
     authorizer_ = auth::make_authenticated_authorizer();
     FrontEndOptions options;
     options.address = "127.0.0.1:6443";
@@ -42,10 +43,12 @@ class ApiFrontEnd : public ::testing::Test {
     front_ = std::make_unique<FrontEnd>(
         options, registry_, authentication_, *authorizer_,
         [this](std::function<void()> job) { pool_.post(std::move(job)); });
-    auto server = net::Server::start(
-        {}, [this](const net::HttpRequest& request, std::unique_ptr<net::Responder> responder) {
-          front_->handle(request, std::move(responder));
-        });
+    net::ServerOptions transport;
+    transport.max_backlog = max_backlog;
+    auto server = net::Server::start(transport, [this](const net::HttpRequest& request,
+                                                       std::unique_ptr<net::Responder> responder) {
+      front_->handle(request, std::move(responder));
+    });
     EXPECT_TRUE(server.ok()) << server.status().message();
     server_ = std::move(server).value();
   }
@@ -119,6 +122,9 @@ TEST_F(ApiFrontEnd, WhoPresentsNothingIsRefused) {
     EXPECT_EQ(perform(asked).status, 200) << path;
   }
   asked = request("/api/v1/pods");
+  asked.headers = {"Accept: application/vnd.kubernetes.protobuf, application/json"};
+  EXPECT_THAT(perform(asked).body, StartsWith("k8s"));
+  asked = request("/api/v1/pods");
   asked.headers.emplace_back("Impersonate-User: bob");
   EXPECT_EQ(perform(asked).status, 403);
 }
@@ -144,6 +150,10 @@ TEST_F(ApiFrontEnd, Statuses) {
       {"GET", "/api/v1/pods?limit=x", 400},
       {"GET", "/api/v1/pods?watch=true&timeoutSeconds=x", 400},
       {"GET", "/readyz/none", 404},
+      {"DELETE", "/api/v1/namespaces//configmaps", 404},
+      {"GET", "/api/v1/namespaces/a/namespaces/b", 404},
+      {"POST", "/api/v1/watch/pods", 405},
+      {"HEAD", "/api/v1/pods?watch=true", 405},
   };
   for (const Case& each : cases) {
     const CurlAnswer answer = perform(request(each.path, each.method));
@@ -200,6 +210,50 @@ TEST_F(ApiFrontEnd, WritesCarryTheirContext) {
   EXPECT_TRUE(registry_.seen().context.dry_run);
 }
 
+TEST_F(ApiFrontEnd, RemovalsThatAreHeldUpAreAcceptedOnlyInTheOldWords) {
+  put_config_map("held-up");
+  put_config_map("free");
+  const std::string held_up = std::string(kConfigMaps) + "/held-up";
+  EXPECT_EQ(perform(request(held_up, "DELETE")).status, 200);
+  EXPECT_EQ(perform(request(held_up + "?orphanDependents=true", "DELETE")).status, 200);
+  EXPECT_EQ(perform(request(held_up + "?orphanDependents=false", "DELETE")).status, 202);
+  EXPECT_EQ(send("DELETE", held_up, R"({"orphanDependents":false})").status, 202);
+  EXPECT_EQ(
+      perform(request(std::string(kConfigMaps) + "/free?orphanDependents=false", "DELETE")).status,
+      200);
+}
+
+TEST_F(ApiFrontEnd, RefusedWatchesSayWhenToComeAgainAndAreCounted) {
+  registry_.refuse_watches(
+      from_status(Status::error(StatusCode::kUnavailable, "read", "store", "it is away")));
+  const CurlAnswer answer = get(std::string(kConfigMaps) + "?watch=true");
+  EXPECT_EQ(answer.status, 503);
+  EXPECT_THAT(answer.head, HasSubstr("retry-after: 1"));
+  const std::string page = get("/metrics").body;
+  EXPECT_THAT(page, HasSubstr(R"(verb="WATCH")"));
+  EXPECT_THAT(page, HasSubstr(R"(code="503")"));
+  EXPECT_THAT(page, Not(HasSubstr(R"(code="200")")));
+}
+
+TEST_F(ApiFrontEnd, DrainWaitsUntilAnswersAreSent) {
+  for (int i = 0; i < 8; ++i) {  // a list of 20 MiB: more than the sockets hold
+    const std::string text(size_t{5} << 19, 'x');
+    ASSERT_EQ(send("POST", kConfigMaps,
+                   fmt::format(R"({{"metadata":{{"name":"c{}","namespace":"d"}},)"
+                               R"("data":{{"t":"{}"}}}})",
+                               i, text))
+                  .status,
+              201);
+  }
+  net::RawClient reader(server_->port());
+  reader.send("GET " + std::string(kConfigMaps) +
+              " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n");
+  EXPECT_THAT(reader.read_until("ConfigMapList"), HasSubstr("ConfigMapList"));
+  EXPECT_FALSE(front_->drain(std::chrono::milliseconds(300)));
+  reader.read_until("0\r\n\r\n");
+  EXPECT_TRUE(front_->drain(std::chrono::seconds(10)));
+}
+
 TEST_F(ApiFrontEnd, Pages) {
   const auto kind = [this](std::string_view path, std::string_view accept = "") {
     const CurlAnswer answer = get(path, accept);
@@ -251,6 +305,15 @@ TEST_F(ApiFrontEnd, Reviews) {
               HasSubstr(R"("authenticated":true)"));
   EXPECT_THAT(send("POST", who + "tokenreviews", R"({"spec":{"token":"other"}})").body,
               Not(HasSubstr(R"("authenticated":true)")));
+  EXPECT_THAT(
+      send("POST", who + "tokenreviews", R"({"spec":{"token":"secret","audiences":["vault"]}})")
+          .body,
+      Not(HasSubstr(R"("authenticated":true)")));
+  EXPECT_THAT(
+      send("POST", who + "tokenreviews",
+           R"({"spec":{"token":"secret","audiences":["vault","https://kubernetes.default.svc"]}})")
+          .body,
+      HasSubstr(R"("audiences":["https://kubernetes.default.svc"])"));
 }
 
 TEST_F(ApiFrontEnd, WatchEndsWithTheServersDrain) {
@@ -274,6 +337,97 @@ TEST_F(ApiFrontEnd, WatchEndsWithTheServersDrain) {
   EXPECT_EQ(registry_.watches(), 0u);
   EXPECT_EQ(get("/readyz").status, 500);
   EXPECT_EQ(get("/livez").status, 200);
+  EXPECT_EQ(get(std::string(kConfigMaps) + "?watch=true").status, 503);
+}
+
+TEST_F(ApiFrontEnd, GoesOnlyWhenNothingIsUnderWay) {
+  std::mutex mutex;
+  std::vector<std::function<void()>> jobs;
+  const auto run_jobs = [&mutex, &jobs] {
+    std::vector<std::function<void()>> taken;
+    {
+      const std::lock_guard lock(mutex);
+      taken.swap(jobs);
+    }
+    for (const auto& job : taken) job();
+    return !taken.empty();
+  };
+  auto front = std::make_unique<FrontEnd>(FrontEndOptions(), registry_, authentication_,
+                                          *authorizer_, [&mutex, &jobs](std::function<void()> job) {
+                                            const std::lock_guard lock(mutex);
+                                            jobs.push_back(std::move(job));
+                                          });
+  Event came;
+  auto server = net::Server::start(
+      {}, [&front, &came](const net::HttpRequest& request, std::unique_ptr<net::Responder> answer) {
+        front->handle(request, std::move(answer));
+        came.set();
+      });
+  ASSERT_TRUE(server.ok());
+  net::RawClient client((*server)->port());
+  client.send("GET " + std::string(kConfigMaps) +
+              "?watch=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n");
+  ASSERT_TRUE(came.wait());
+  std::atomic<bool> gone{false};
+  std::thread destroyer([&front, &gone] {
+    front.reset();
+    gone = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  EXPECT_FALSE(gone);  // the watch waits for its turn on a worker
+  while (!gone) {
+    if (!run_jobs()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  destroyer.join();
+  EXPECT_THAT(client.read_until("0\r\n\r\n"), HasSubstr("HTTP/1.1 200"));
+  server->reset();
+  while (run_jobs()) {
+  }
+}
+
+TEST_F(ApiFrontEnd, APortThatAsksNobodyIsNotForBrowsers) {
+  FrontEndOptions options;
+  options.everybody = std::make_shared<const auth::User>(
+      auth::User{"any", "", {std::string(auth::kAuthenticated)}, {}});
+  FrontEnd open(options, registry_, authentication_, *authorizer_,
+                [this](std::function<void()> job) { pool_.post(std::move(job)); });
+  auto server = net::Server::start(
+      {}, [&open](const net::HttpRequest& request, std::unique_ptr<net::Responder> responder) {
+        open.handle(request, std::move(responder));
+      });
+  ASSERT_TRUE(server.ok());
+  const auto status = [&server](const std::string& header) {
+    CurlRequest asked;
+    asked.url = fmt::format("http://127.0.0.1:{}{}", (*server)->port(), kConfigMaps);
+    asked.headers = {header};
+    return perform(asked).status;
+  };
+  EXPECT_EQ(status("X: y"), 200);
+  EXPECT_EQ(status("Host: localhost:8080"), 200);
+  EXPECT_EQ(status("Host: [::1]:8080"), 200);
+  EXPECT_EQ(status("Host: rebound.example"), 403);
+  EXPECT_EQ(status("Origin: https://evil.example"), 403);
+  server->reset();
+}
+
+class ApiFrontEndWithLittleRoom : public ApiFrontEnd {
+ protected:
+  ApiFrontEndWithLittleRoom() : ApiFrontEnd(size_t{3} << 20) {}
+};
+
+TEST_F(ApiFrontEndWithLittleRoom, ABatchOfLargeObjectsIsNoReasonToCutAWatch) {
+  constexpr int kEvents = 200;
+  for (int i = 1; i <= kEvents; ++i) emit("cm-" + std::to_string(i), i, size_t{128} << 10);
+  net::RawClient client(server_->port());
+  ASSERT_TRUE(
+      client.send("GET " + std::string(kConfigMaps) +
+                  "?watch=true HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n\r\n"));
+  ASSERT_TRUE(wait_for_watches(1));
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // what comes at once has come
+  for (int i = 1; i <= kEvents; ++i) {
+    const std::string marker = fmt::format(R"("resourceVersion":"{}")", i);
+    ASSERT_THAT(client.read_until(marker), HasSubstr(marker));
+  }
 }
 
 TEST_F(ApiFrontEnd, ExpiredWatchSaysSoInTheStream) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "control/apiserver/body.h"
+#include "control/apiserver/health.h"
 #include "control/apiserver/negotiation.h"
 #include "control/apiserver/query_options.h"
 #include "control/apiserver/request_info.h"
@@ -51,6 +52,13 @@ TEST(ApiRequestInfo, Paths) {
       {"GET", "/apis/apps/v1", "get"},
       {"GET", "/api", "get"},
       {"GET", "//", "get"},
+      {"DELETE", "/api/v1/namespaces//pods", "delete"},
+      {"GET", "/api//v1/pods", "get"},
+      {"GET", "/api/v1/pods/", "list /v1 pods /"},
+      {"GET", "/api/v1/namespaces/a/namespaces/b", "get"},
+      {"POST", "/api/v1/watch/pods", " /v1 pods /"},
+      {"HEAD", "/api/v1/pods?watch=true", " /v1 pods /"},
+      {"HEAD", "/api/v1/pods", "list /v1 pods /"},
       {"BREW", "/api/v1/pods", " /v1 pods /"},
   };
   for (const Case& each : cases) {
@@ -167,6 +175,39 @@ TEST(ApiQuery, Writes) {
   EXPECT_FALSE(parse_write_query("dryRun=Some", "", {}).ok());
   EXPECT_FALSE(parse_write_query("fieldValidation=Perhaps", "", {}).ok());
   EXPECT_FALSE(parse_write_query("fieldManager=" + std::string(200, 'a'), "", {}).ok());
+}
+
+TEST(ApiQuery, ManagersAreText) {
+  const auto from_agent = [](const std::string& agent) {
+    return parse_write_query("", agent, {})->field_manager;
+  };
+  EXPECT_EQ(from_agent("\xff/1"), "unknown");
+  EXPECT_EQ(from_agent("a\xff\xc3"
+                       "b\x7f\x01/1"),
+            "ab");
+  EXPECT_EQ(from_agent("tool\xc3\xa9 \xe4\xb8\xad\xf0\x9f\x9a\xa2\xe2\x80\xa8/2"),
+            "tool\xc3\xa9 \xe4\xb8\xad\xf0\x9f\x9a\xa2");
+  // Cut before the character that has no room.
+  EXPECT_EQ(from_agent(std::string(127, 'a') + "\xc3\xa9/1"), std::string(127, 'a'));
+  for (const char* name : {"%ff", "a%01b", "%e2%80%a8", "%c3", "%ed%a0%80"}) {
+    const auto context = parse_write_query(std::string("fieldManager=") + name, "", {});
+    ASSERT_FALSE(context.ok()) << name;
+    EXPECT_EQ(context.error().code, 400);
+  }
+  EXPECT_EQ(parse_write_query("fieldManager=caf%c3%a9", "", {})->field_manager, "caf\xc3\xa9");
+}
+
+TEST(ApiHealth, ReasonsAreWithheldAndChecksLeftOut) {
+  const auto fails = [] { return Status::error(StatusCode::kUnavailable, "read", "db-7", "away"); };
+  const std::vector<HealthCheck> checks = {
+      {"one", fails, true}, {"two", fails, true}, {"fine", [] { return Status(); }, true}};
+  const auto body = [&checks](std::string_view query) {
+    return health_page(checks, "/livez", query)->body;
+  };
+  EXPECT_EQ(
+      body("exclude=one"),
+      "[+]one excluded: ok\n[-]two failed: reason withheld\n[+]fine ok\nlivez check failed\n");
+  EXPECT_EQ(body("exclude=one&exclude=two"), "ok");
 }
 
 TEST(ApiQuery, Deletions) {
