@@ -74,8 +74,7 @@ class Responder {
  public:
   virtual ~Responder() = default;
   virtual void respond(HttpResponse response) = 0;
-  // Keeps `held` until the answer has been sent or given up: what limits requests limits the
-  // answers that wait for their readers. Before the answer; once.
+  // Keeps `held` until the answer has been sent or given up. Before the answer; once.
   virtual void hold(std::shared_ptr<const void> held) = 0;
   // Sends the head now; `on_closed` is called once when the stream ends for any reason: on the io
   // thread, or before this returns when the server has already stopped.
