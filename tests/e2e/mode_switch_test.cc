@@ -90,11 +90,13 @@ class ModeSwitch : public Scenario {
     const Target cluster_ip = tcp.at_cluster_ip(family()).front();
     // Connection tracking need not know a connection that a socket has made straight to an
     // endpoint. From a port that neither the kernel gives to clients nor masquerading chooses, no
-    // other connection is translated onto it.
+    // other connection is translated onto it; and from one of its own, because connection tracking
+    // still knows the translated one of the switch before.
+    static uint16_t next_port = 700;
     for (const auto& [what, from] :
          {std::pair("pod to a cluster IP", pod()), std::pair("node to a cluster IP", node())}) {
       Question asked = question(from, cluster_ip);
-      asked.source_port = 700;
+      asked.source_port = next_port++;
       open.push_back({what, Conversation(asked), true});
     }
     open.push_back({"outside to a node port",
