@@ -254,13 +254,11 @@ std::vector<FixedChain> fixed_chains(Family family, const NodeRules& rules,
     count.matches = "-m conntrack --ctstate DNAT --ctorigdst 127.0.0.0/8";
     postrouting.rules.push_back(count.to_string());
   }
-  for (std::string rule :
-       {fmt::format("-m mark ! --mark {0}/{0} -j RETURN", bit),
-        fmt::format("-j MARK --set-xmark {}/0x0", bit),
-        std::string("-m comment --comment \"kubernetes service traffic requiring "
-                    "SNAT\" -j MASQUERADE --random-fully")}) {
-    postrouting.rules.push_back(std::move(rule));
-  }
+  postrouting.rules.insert(postrouting.rules.end(),
+                           {fmt::format("-m mark ! --mark {0}/{0} -j RETURN", bit),
+                            fmt::format("-j MARK --set-xmark {}/0x0", bit),
+                            "-m comment --comment \"kubernetes service traffic requiring SNAT\" "
+                            "-j MASQUERADE --random-fully"});
   chains.push_back(std::move(postrouting));
   chains.push_back({Table::kNat, kServices, node_port_jumps(family, rules, options), true});
   chains.push_back({Table::kNat, kNodePorts, {}, true});

@@ -11,6 +11,7 @@ class Handover : public PacketTest {
  protected:
   static constexpr std::string_view kClient = "10.1.0.5:4000";
   static constexpr std::string_view kOther = "10.1.0.6:4000";
+  static constexpr std::string_view kOutside = "198.51.100.7:1";
   static constexpr std::string_view kService = "10.96.0.1:80";
   static constexpr std::string_view kEndpoint = "10.1.0.2:8080";
 
@@ -19,6 +20,14 @@ class Handover : public PacketTest {
   }
   void become(fl_handover state) {
     configure([state](fl_config& config) { config.handover = state; });
+  }
+  // A question from outside while this mode comes; whom the endpoint hears it from.
+  std::string ask_from_outside() {
+    serve_one(17);
+    become(FL_HANDOVER_COMING);
+    const uint16_t port =
+        expect_masquerade(udp(kOutside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
+    return "192.168.7.1:" + std::to_string(port);
   }
 };
 
@@ -117,37 +126,27 @@ TEST_F(Handover, ComingDatagramsBegin) {
 // Connection tracking knows nothing of our flows: the port that it gives to a question of the node
 // may be one of theirs.
 TEST_F(Handover, ComingTheNodeIsAnsweredOnAPortWhoseFlowIsOver) {
-  constexpr std::string_view outside = "198.51.100.7:1";
-  serve_one(17);
-  become(FL_HANDOVER_COMING);
-  const uint16_t port =
-      expect_masquerade(udp(outside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
-  const std::string node = "192.168.7.1:" + std::to_string(port);
+  const std::string node = ask_from_outside();
   const auto node_asks = [&] {
     via(Program::kEgress, {.made_here = true});
     expect_pass(udp(node, kEndpoint));
     via(Program::kIngress);
   };
   node_asks();  // the flow's own question has no answer yet
-  expect_forward(udp(kEndpoint, node), udp(kService, outside).ttl(63));
+  expect_forward(udp(kEndpoint, node), udp(kService, kOutside).ttl(63));
   node_asks();
   expect_pass(udp(kEndpoint, node));
-  expect_masquerade(udp(outside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
+  expect_masquerade(udp(kOutside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
 }
 
 TEST_F(Handover, ComingAConversationKeepsItsPort) {
-  constexpr std::string_view outside = "198.51.100.7:1";
-  serve_one(17);
-  become(FL_HANDOVER_COMING);
-  const uint16_t port =
-      expect_masquerade(udp(outside, kService), udp("192.168.7.1:1", kEndpoint).ttl(63));
-  const std::string node = "192.168.7.1:" + std::to_string(port);
+  const std::string node = ask_from_outside();
   after(udp(kEndpoint, node));
-  after(udp(outside, kService));
+  after(udp(kOutside, kService));
   via(Program::kEgress, {.made_here = true});
   expect_pass(udp(node, kEndpoint));
   via(Program::kIngress);
-  expect_forward(udp(kEndpoint, node), udp(kService, outside).ttl(63));
+  expect_forward(udp(kEndpoint, node), udp(kService, kOutside).ttl(63));
 }
 
 TEST_F(Handover, ComingTheUnknownIsJudged) {
