@@ -5,12 +5,9 @@
 // Clients and server share the machine. The figures go to standard output; the exit code does not
 // depend on targets.
 #include <CLI/CLI.hpp>
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include <cstdio>
@@ -24,6 +21,7 @@
 #include "bench/api_measures.h"
 #include "bench/scale_report.h"
 #include "bench/store_measures.h"
+#include "tests/harness/loopback.h"
 #include "tests/harness/process.h"
 #include "tests/unit/store/etcd_server.h"
 #include "tests/unit/store/scratch.h"
@@ -32,6 +30,8 @@ namespace {
 
 using namespace fairlead::bench;  // NOLINT: a program of one file
 using fairlead::harness::ChildProcess;
+using fairlead::harness::connect_loopback;
+using fairlead::harness::free_loopback_port;
 using fairlead::store::EtcdServer;
 using fairlead::store::Scratch;
 using std::chrono::milliseconds;
@@ -59,17 +59,6 @@ struct Mode {
   std::map<std::string, std::vector<double>> runs;
 };
 
-uint16_t free_port() {
-  const fairlead::Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size);
-  ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size);
-  return ntohs(address.sin_port);
-}
-
 // A server that answers; `seconds` is what that took.
 struct RunningServer {
   std::unique_ptr<ChildProcess> process;
@@ -79,24 +68,15 @@ struct RunningServer {
   double resident() const { return resident_mb(std::to_string(process->pid())); }
 };
 
-bool answers(uint16_t port) {
-  const fairlead::Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-}
-
 RunningServer start_server(const Options& options, const Mode& mode, const Scratch& scratch,
                            const std::string& place) {
   RunningServer server;
-  server.port = free_port();
+  server.port = free_loopback_port();
   std::vector<std::string> arguments = {options.server,
                                         "server",
                                         "--data-dir=" + scratch.path(place),
                                         "--listen-address=127.0.0.1",
-                                        fmt::format("--secure-port={}", free_port()),
+                                        fmt::format("--secure-port={}", free_loopback_port()),
                                         fmt::format("--insecure-port={}", server.port)};
   if (!mode.store.empty()) arguments.push_back("--store=" + mode.store + "/" + place);
   const auto before = std::chrono::steady_clock::now();
@@ -106,7 +86,7 @@ RunningServer start_server(const Options& options, const Mode& mode, const Scrat
     std::exit(1);
   }
   server.process = std::move(process).value();
-  while (!answers(server.port)) {
+  while (!connect_loopback(server.port).valid()) {
     if (server.process->wait(milliseconds(1))) {
       std::ifstream log(scratch.path("server.log"));
       fmt::print(stderr, "api_bench: the server ended: {}\n",

@@ -1,8 +1,6 @@
 #include "bench/api_measures.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -16,6 +14,7 @@
 #include <thread>
 
 #include "bench/scale_report.h"
+#include "tests/harness/loopback.h"
 
 namespace fairlead::bench {
 namespace {
@@ -46,16 +45,10 @@ std::string config_map(std::string_view name) {
 
 }  // namespace
 
-ApiClient::ApiClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+ApiClient::ApiClient(uint16_t port) : fd_(harness::connect_loopback(port)) {
+  if (!fd_.valid()) give_up("the server cannot be reached");
   const int on = 1;
   ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  if (::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
-    give_up("the server cannot be reached");
-  }
 }
 
 void ApiClient::fill() {

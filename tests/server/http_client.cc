@@ -1,8 +1,6 @@
 #include "tests/server/http_client.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -11,6 +9,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdlib>
+
+#include "tests/harness/loopback.h"
 
 namespace fairlead::server_test {
 namespace {
@@ -30,24 +30,18 @@ std::string Answer::verdict() const {
   return fmt::format("{} {}", status, document.root.get("reason").as_string());
 }
 
-HttpClient::HttpClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+HttpClient::HttpClient(uint16_t port) : fd_(harness::connect_loopback(port)) {
   const int on = 1;
   ::setsockopt(fd_.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  connected_ =
-      ::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
 bool HttpClient::send_bytes(std::string_view bytes) {
-  while (connected_ && !bytes.empty()) {
+  while (fd_.valid() && !bytes.empty()) {
     const ssize_t sent = ::send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (sent <= 0) return false;
     bytes.remove_prefix(static_cast<size_t>(sent));
   }
-  return connected_;
+  return fd_.valid();
 }
 
 bool HttpClient::fill() {
@@ -70,7 +64,7 @@ std::optional<std::string> HttpClient::read_some(std::chrono::milliseconds at_mo
 std::optional<Answer> HttpClient::read_head() {
   size_t end = 0;
   while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
-    if (!connected_ || !fill()) return {};
+    if (!fd_.valid() || !fill()) return {};
   }
   Answer answer;
   answer.head = buffer_.substr(0, end + 2);

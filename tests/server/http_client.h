@@ -46,7 +46,6 @@ class HttpClient {
   std::optional<Answer> read_head();
 
   Fd fd_;
-  bool connected_ = false;
   std::string buffer_;
 };
 

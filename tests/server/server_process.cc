@@ -1,8 +1,6 @@
 #include "tests/server/server_process.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -13,6 +11,7 @@
 #include <thread>
 
 #include "base/fd.h"
+#include "tests/harness/loopback.h"
 #include "tests/server/http_client.h"
 
 namespace fairlead::server_test {
@@ -27,11 +26,10 @@ uint16_t free_port() {
   while (true) {
     const auto port = static_cast<uint16_t>(ports(random));
     const Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) return port;
+    const sockaddr_in address = harness::loopback(port);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+      return port;
+    }
   }
 }
 
