@@ -24,16 +24,16 @@ void refuse(Operation& operation, const Status& reason) {
   std::visit([&reason](auto& each) { each.done(reason); }, operation);
 }
 
-uint64_t stored_size(const Entry* entry) {
-  return entry == nullptr ? 0 : entry->key.size() + entry->value.size();
-}
-
 Status no_lease(std::string_view operation, LeaseId id) {
   return Status::error(StatusCode::kNotFound, operation, fmt::format("lease {}", id),
                        "there is none of this id; it may have expired");
 }
 
 }  // namespace
+
+uint64_t stored_size(const Entry* entry) {
+  return entry == nullptr ? 0 : entry->key.size() + entry->value.size();
+}
 
 Committer::Committer(std::unique_ptr<Disk> disk, std::shared_ptr<View> view, uint64_t stored_bytes,
                      LeaseTable leases, DiskBatch garbage, CommitterLimits limits)

@@ -71,6 +71,9 @@ struct CommitterLimits {
   uint64_t quota_bytes = 0;    // of current keys and values; 0: none
 };
 
+// What an entry counts for in the quota; nothing when there is none.
+uint64_t stored_size(const Entry* entry);
+
 class Committer {
  public:
   // `view` shows what `disk` holds, `stored_bytes` of keys and values; `leases` are those of both;

@@ -62,7 +62,7 @@ Result<Loaded> load(const Disk& disk, const std::string& directory, HistoryLimit
   all.count_only = false;
   ASSIGN_OR_RETURN(const RangeResult present, loaded.view->range(all));
   for (const EntryPtr& entry : present.entries) {
-    loaded.bytes += entry->key.size() + entry->value.size();
+    loaded.bytes += stored_size(entry.get());
     if (entry->lease != 0) loaded.leases.follow(nullptr, entry);
   }
   return loaded;
