@@ -169,9 +169,7 @@ Plan GarbageCollector::plan_of(const OwnedObject& object, const Decision& decisi
 // It is there, and the cache hears of it soon; or never, if it goes while a watch is lost.
 Duration GarbageCollector::until_heard(const std::string& uid, const schema::Resource& kind) {
   if (!is_watched(kind)) return kLongestWait;
-  Duration wait = kUntilHeard;
-  for (int i = 0; i < looks_[uid] && wait < kLongestWait; ++i) wait *= 2;
-  return std::min(wait, kLongestWait);
+  return back_off(kUntilHeard, looks_[uid], kLongestWait);
 }
 
 // One after another; what is absent is known afterwards. `again`: zero while none was there.

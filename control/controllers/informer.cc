@@ -100,10 +100,7 @@ void Informer::list() {
 }
 
 void Informer::later(std::function<void()> task) {
-  Duration delay = kFirstDelay;
-  for (int i = 0; i < failures_ && delay < kLongestDelay; ++i) delay *= 2;
-  ++failures_;
-  loop_.after(std::min(delay, kLongestDelay), token_.guard(std::move(task)));
+  loop_.after(back_off(kFirstDelay, failures_++, kLongestDelay), token_.guard(std::move(task)));
 }
 
 void Informer::listed(Result<Listing> listing) {

@@ -1,6 +1,14 @@
 #include "control/controllers/loop.h"
 
+#include <algorithm>
+
 namespace fairlead::controllers {
+
+Duration back_off(Duration first, int failures, Duration longest) {
+  Duration delay = first;
+  for (int i = 0; i < failures && delay < longest; ++i) delay *= 2;
+  return std::min(delay, longest);
+}
 
 ThreadLoop::ThreadLoop() : thread_([this] { run(); }) {}
 

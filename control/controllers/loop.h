@@ -19,6 +19,9 @@ namespace fairlead::controllers {
 using Duration = std::chrono::nanoseconds;
 using TimePoint = std::chrono::steady_clock::time_point;
 
+// How long to wait after so many failures in a row: twice as long each time, up to `longest`.
+Duration back_off(Duration first, int failures, Duration longest);
+
 class Loop {
  public:
   virtual ~Loop() = default;

@@ -50,10 +50,7 @@ void WorkQueue::finish(const std::string& key) {
 }
 
 void WorkQueue::retry(const std::string& key) {
-  const int failures = failures_[key]++;
-  Duration delay = limits_.first_delay;
-  for (int i = 0; i < failures && delay < limits_.longest_delay; ++i) delay *= 2;
-  add_after(key, std::min(delay, limits_.longest_delay));
+  add_after(key, back_off(limits_.first_delay, failures_[key]++, limits_.longest_delay));
   finish(key);
 }
 
