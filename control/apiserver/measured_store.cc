@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "control/apiserver/codec.h"
+#include "control/apiserver/metrics_text.h"
 #include "control/schema/resources.h"
 
 namespace fairlead::apiserver {
@@ -32,11 +33,6 @@ struct StoreCell {
   std::atomic<uint64_t> nanoseconds{0};
   std::atomic<uint64_t> errors{0};
 };
-
-void begin_family(std::string& page, std::string_view name, std::string_view type,
-                  std::string_view help) {
-  fmt::format_to(std::back_inserter(page), "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
-}
 
 }  // namespace
 

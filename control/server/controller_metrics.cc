@@ -5,9 +5,12 @@
 #include <iterator>
 #include <string_view>
 
+#include "control/apiserver/metrics_text.h"
+
 namespace fairlead::server {
 namespace {
 
+using apiserver::begin_family;
 using controllers::ControllerMetrics;
 
 struct Family {
@@ -33,20 +36,18 @@ constexpr Family kFamilies[] = {
 
 void append_metrics(const controllers::ManagerMetrics& metrics, std::string& page) {
   const auto out = std::back_inserter(page);
-  const auto begin = [&](std::string_view name, std::string_view type, std::string_view help) {
-    fmt::format_to(out, "# HELP {0} {2}\n# TYPE {0} {1}\n", name, type, help);
-  };
   for (const Family& family : kFamilies) {
-    begin(family.name, family.type, family.help);
+    begin_family(page, family.name, family.type, family.help);
     for (const ControllerMetrics& each : metrics.controllers) {
       fmt::format_to(out, "{}{{name=\"{}\"}} {}\n", family.name, each.name, each.*family.value);
     }
   }
-  begin("leader_election_master_status", "gauge", "1 while this server runs the controllers.");
+  begin_family(page, "leader_election_master_status", "gauge",
+               "1 while this server runs the controllers.");
   fmt::format_to(out, "leader_election_master_status{{name=\"fairlead-controllers\"}} {}\n",
                  metrics.leading ? 1 : 0);
-  begin("fairlead_controller_terms_total", "counter",
-        "How often this server began to run the controllers.");
+  begin_family(page, "fairlead_controller_terms_total", "counter",
+               "How often this server began to run the controllers.");
   fmt::format_to(out, "fairlead_controller_terms_total {}\n", metrics.terms);
 }
 
