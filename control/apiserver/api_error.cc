@@ -15,14 +15,6 @@ std::string qualified(const schema::Resource& resource) {
                                 : fmt::format("{}.{}", resource.plural, resource.group);
 }
 
-ApiError plain_error(int code, std::string_view reason, std::string message) {
-  ApiError error;
-  error.code = code;
-  error.reason = reason;
-  error.message = std::move(message);
-  return error;
-}
-
 ApiError about(int code, std::string_view reason, std::string message,
                const schema::Resource& resource, std::string_view name) {
   ApiError error = plain_error(code, reason, std::move(message));
@@ -68,6 +60,14 @@ std::string ApiError::to_json() const {
   }
   if (details.size() > 1) text += ",\"details\":" + details + '}';
   return text + fmt::format(",\"code\":{}}}", code);
+}
+
+ApiError plain_error(int code, std::string_view reason, std::string message) {
+  ApiError error;
+  error.code = code;
+  error.reason = reason;
+  error.message = std::move(message);
+  return error;
 }
 
 ApiError bad_request(std::string message) {

@@ -69,7 +69,8 @@ class [[nodiscard]] Outcome {
 
 using Done0 = std::monostate;  // the value of what has none
 
-// `what` is "pods", "deployments.apps": the errors derive details from the resource.
+// About no object in particular; those below derive details from the resource.
+ApiError plain_error(int code, std::string_view reason, std::string message);
 ApiError bad_request(std::string message);
 ApiError unauthorized();
 ApiError forbidden(const schema::Resource& resource, std::string_view name, std::string_view why);

@@ -33,20 +33,14 @@ std::string warning_header(std::string_view text) {
 }
 
 ApiError wrong_method() {
-  ApiError error;
-  error.code = 405;
-  error.reason = "MethodNotAllowed";
-  error.message = "the server does not allow this method on the requested resource";
-  return error;
+  return plain_error(405, "MethodNotAllowed",
+                     "the server does not allow this method on the requested resource");
 }
 
 ApiError forbidden_path(const auth::User& user, const RequestInfo& info, std::string_view path) {
-  ApiError error;
-  error.code = 403;
-  error.reason = "Forbidden";
-  error.message =
-      fmt::format("forbidden: User \"{}\" cannot {} path \"{}\"", user.name, info.verb, path);
-  return error;
+  return plain_error(
+      403, "Forbidden",
+      fmt::format("forbidden: User \"{}\" cannot {} path \"{}\"", user.name, info.verb, path));
 }
 
 }  // namespace
@@ -99,18 +93,10 @@ void Call::respond(net::HttpResponse response) {
 }
 
 void Call::refuse(const ApiError& error) {
-  net::HttpResponse response;
-  response.status = error.code;
   // Refused before its form was settled, it still gets what it asked for: a Status has protobuf.
   const auto asked = negotiate(header("accept"), true, false);
-  Form form;
-  if (asked && asked->encoding == Encoding::kProtobuf) form.encoding = Encoding::kProtobuf;
-  response.content_type = form.content_type(false);
-  response.body = encode_error(error, form.encoding);
-  if (error.retry_after_seconds > 0) {
-    response.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
-  }
-  respond(std::move(response));
+  const bool protobuf = asked && asked->encoding == Encoding::kProtobuf;
+  respond(error_response(error, protobuf ? Encoding::kProtobuf : Encoding::kJson));
 }
 
 void Call::refuse_crowded() {
@@ -131,11 +117,7 @@ void Call::run() {
 bool Call::admit_user() {
   for (const auto& [name, value] : request_.headers) {
     if (!name.starts_with("impersonate-")) continue;
-    ApiError error;
-    error.code = 403;
-    error.reason = "Forbidden";
-    error.message = "impersonation is not supported by this server";
-    refuse(error);
+    refuse(plain_error(403, "Forbidden", "impersonation is not supported by this server"));
     return false;
   }
   if (front_.options_.everybody) {
@@ -288,12 +270,10 @@ void Call::answer_written(Outcome<Written> outcome) {
   constexpr int kCreated = 201;
   constexpr int kAccepted = 202;
   const Written& written = *outcome;
-  // That a removal is held up is said only to those who asked in the old words: kube-apiserver
-  // found that others take 202 for a failure.
   answer(*written.object,
-         written.created                 ? kCreated
-         : written.accepted && cascades_ ? kAccepted
-                                         : kOk,
+         written.created    ? kCreated
+         : written.accepted ? kAccepted
+                            : kOk,
          written.warnings);
 }
 

@@ -65,7 +65,6 @@ class Call : public std::enable_shared_from_this<Call> {
   Target target_;
   Rendering rendering_;
   bool holds_place_ = false;
-  bool cascades_ = false;  // a removal with orphanDependents=false
 };
 
 }  // namespace fairlead::apiserver

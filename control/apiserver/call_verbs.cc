@@ -103,11 +103,6 @@ void Call::remove() {
   auto options = parse_delete_options(request_.query, body->root.is_null() ? nullptr : &body->root,
                                       &context->dry_run);
   if (!options) return refuse(options.error());
-  bool asked = false;
-  query_value(request_.query, "orphanDependents", &asked);
-  const schema::Value& orphan = body->root.get("orphanDependents");
-  cascades_ = orphan.is_bool() ? !orphan.as_bool()
-                               : asked && !query_flag(request_.query, "orphanDependents");
   front_.registry_.remove(target_, std::move(*options), std::move(*context),
                           [self = shared_from_this()](Outcome<Written> written) {
                             self->answer_written(std::move(written));

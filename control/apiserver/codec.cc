@@ -140,24 +140,15 @@ ObjectPtr stored_object(store::EntryPtr entry, store::Revision revision, const R
 ObjectPtr ObjectCache::get(const store::EntryPtr& entry, store::Revision revision,
                            const Resource& resource) {
   const size_t where =
-      (static_cast<size_t>(revision) * 2 + (entry->mod_revision == revision ? 0 : 1)) % kSlots;
-  std::vector<ObjectPtr> freed;  // destroyed without the lock
+      static_cast<size_t>(revision) * 2 + (entry->mod_revision == revision ? 0 : 1);
+  std::vector<Slot> gone;  // destroyed without the lock
   const MutexLock lock(mutex_);
-  Slot& slot = slots_[where];
+  const Slot& slot = slots_.at(where);
   if (slot.entry == entry.get() && slot.resource == &resource && slot.revision == revision) {
     return slot.object;
   }
   const ObjectPtr object = stored_object(entry, revision, resource);
-  bytes_ += object->json_size();
-  if (slot.object) bytes_ -= slot.object->json_size();
-  freed.push_back(std::exchange(slot.object, object));
-  slot = {entry.get(), &resource, revision, object};
-  while (bytes_ > kMostBytes) {
-    Slot& old = slots_[next_freed_++ % kSlots];
-    if (!old.object) continue;
-    bytes_ -= old.object->json_size();
-    freed.push_back(std::exchange(old, Slot()).object);
-  }
+  gone = slots_.put(where, {entry.get(), &resource, revision, object});
   return object;
 }
 

@@ -15,6 +15,7 @@
 #include <string_view>
 
 #include "base/thread_annotations.h"
+#include "control/apiserver/bounded_slots.h"
 #include "control/apiserver/object.h"
 #include "control/schema/resources.h"
 #include "control/schema/value.h"
@@ -60,15 +61,14 @@ class ObjectCache {
     const schema::Resource* resource = nullptr;
     store::Revision revision = 0;
     ObjectPtr object;
+
+    size_t bytes() const { return object ? object->json_size() : 0; }
   };
 
-  static constexpr size_t kSlots = 256;
   static constexpr size_t kMostBytes = size_t{8} << 20;  // decoded they are a few times as large
 
   Mutex mutex_;
-  std::array<Slot, kSlots> slots_ GUARDED_BY(mutex_);
-  size_t bytes_ GUARDED_BY(mutex_) = 0;
-  size_t next_freed_ GUARDED_BY(mutex_) = 0;
+  BoundedSlots<Slot, 256> slots_ GUARDED_BY(mutex_){kMostBytes};
 };
 
 }  // namespace fairlead::apiserver

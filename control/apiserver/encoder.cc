@@ -186,9 +186,15 @@ void encode_list_in_pieces(const schema::Resource& resource, const ListAnswer& l
   take(list_json(resource, list, rendering, list_metadata(list, arena), take));
 }
 
-std::string encode_error(const ApiError& error, Encoding encoding) {
-  if (encoding == Encoding::kProtobuf) return error_protobuf(error);
-  return error.to_json() + "\n";
+net::HttpResponse error_response(const ApiError& error, Encoding encoding) {
+  net::HttpResponse response;
+  response.status = error.code;
+  response.content_type = Form{encoding, Shape::kObject, ""}.content_type(false);
+  response.body = encoding == Encoding::kProtobuf ? error_protobuf(error) : error.to_json() + "\n";
+  if (error.retry_after_seconds > 0) {
+    response.headers.emplace_back("retry-after", std::to_string(error.retry_after_seconds));
+  }
+  return response;
 }
 
 std::string encode_event(std::string_view type, const Object& object, const Rendering& rendering,
@@ -239,28 +245,18 @@ std::shared_ptr<const std::string> EventCache::encode(WatchEvent::Type type,
       static_cast<uint32_t>(rendering.include) << 12 | static_cast<uint32_t>(first) << 16 |
       static_cast<uint32_t>(form.meta_version == "v1") << 17;
   const size_t place =
-      (std::hash<const void*>()(object.get()) / alignof(std::max_align_t) * 31 + (key & 0xfffff)) %
-      kSlots;
+      std::hash<const void*>()(object.get()) / alignof(std::max_align_t) * 31 + (key & 0xfffff);
   {
     MutexLock lock(mutex_);
-    const Slot& slot = slots_[place];
+    const Slot& slot = slots_.at(place);
     if (slot.object == object && slot.form == key) return slot.text;
   }
   auto text = std::make_shared<const std::string>(
       encode_event(event_name(type), *object, rendering, first));
-  Slot replaced{object, key, text};
-  std::vector<Slot> freed;  // destroyed without the lock
+  std::vector<Slot> gone;  // destroyed without the lock
   {
     MutexLock lock(mutex_);
-    std::swap(slots_[place], replaced);
-    bytes_ += text->size();
-    if (replaced.text) bytes_ -= replaced.text->size();
-    while (bytes_ > kMostBytes) {
-      Slot& slot = slots_[next_freed_++ % kSlots];
-      if (!slot.text) continue;
-      bytes_ -= slot.text->size();
-      freed.push_back(std::exchange(slot, Slot()));
-    }
+    gone = slots_.put(place, {object, key, text});
   }
   return text;
 }

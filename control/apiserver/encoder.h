@@ -3,15 +3,16 @@
 // Threads: pure functions; EventCache from any thread.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 
 #include "base/thread_annotations.h"
+#include "control/apiserver/bounded_slots.h"
 #include "control/apiserver/negotiation.h"
 #include "control/apiserver/registry.h"
+#include "control/net/server.h"
 #include "control/schema/table.h"
 
 namespace fairlead::apiserver {
@@ -35,8 +36,9 @@ bool comes_in_pieces(const ListAnswer& list, const Rendering& rendering);
 void encode_list_in_pieces(const schema::Resource& resource, const ListAnswer& list,
                            const Rendering& rendering,
                            const std::function<bool(std::string piece)>& take);
-// A Status in JSON, in the form's encoding (tables have no errors of their own: the object's).
-std::string encode_error(const ApiError& error, Encoding encoding);
+// A Status instead of the answer, in JSON or protobuf: tables have no errors of their own. With
+// Retry-After where the error has one.
+net::HttpResponse error_response(const ApiError& error, Encoding encoding);
 
 // One event of a watch: a line of JSON or a frame of protobuf. `first`: of tables, with columns.
 std::string encode_event(std::string_view type, const Object& object, const Rendering& rendering,
@@ -55,18 +57,17 @@ class EventCache {
       EXCLUDES(mutex_);
 
  private:
-  static constexpr size_t kSlots = 512;
   static constexpr size_t kMostBytes = size_t{16} << 20;
   struct Slot {
     ObjectPtr object;  // kept, so that its address stays its own
     uint64_t form = 0;
     std::shared_ptr<const std::string> text;
+
+    size_t bytes() const { return text ? text->size() : 0; }
   };
 
   Mutex mutex_;
-  std::array<Slot, kSlots> slots_ GUARDED_BY(mutex_);
-  size_t bytes_ GUARDED_BY(mutex_) = 0;
-  size_t next_freed_ GUARDED_BY(mutex_) = 0;
+  BoundedSlots<Slot, 512> slots_ GUARDED_BY(mutex_){kMostBytes};
 };
 
 std::string_view event_name(WatchEvent::Type type);

@@ -10,10 +10,7 @@ namespace {
 constexpr std::chrono::milliseconds kStep{5};
 
 ApiError shutting_down() {
-  ApiError error;
-  error.code = 503;
-  error.reason = "ServiceUnavailable";
-  error.message = "the server is shutting down";
+  ApiError error = plain_error(503, "ServiceUnavailable", "the server is shutting down");
   error.retry_after_seconds = 1;
   return error;
 }
@@ -35,25 +32,17 @@ bool is_from_elsewhere(const net::HttpRequest& request) {
 }
 
 ApiError from_elsewhere() {
-  ApiError error;
-  error.code = 403;
-  error.reason = "Forbidden";
-  error.message = "this port is for programs on this machine: no Origin, and a loopback Host";
-  return error;
+  return plain_error(403, "Forbidden",
+                     "this port is for programs on this machine: no Origin, and a loopback Host");
 }
 
 }  // namespace
 
 net::HttpResponse refuse_unread(int status, std::string_view reason) {
-  ApiError error;
-  error.code = status;
-  error.reason = status == 413 ? "RequestEntityTooLarge" : status == 400 ? "BadRequest" : "";
-  error.message = reason;
-  net::HttpResponse response;
-  response.status = status;
-  response.content_type = "application/json";
-  response.body = encode_error(error, Encoding::kJson);
-  return response;
+  const std::string_view known = status == 413   ? "RequestEntityTooLarge"
+                                 : status == 400 ? "BadRequest"
+                                                 : "";
+  return error_response(plain_error(status, known, std::string(reason)), Encoding::kJson);
 }
 
 FrontEnd::FrontEnd(FrontEndOptions options, Registry& registry,

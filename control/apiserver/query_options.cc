@@ -143,11 +143,13 @@ std::optional<ApiError> read_delete_body(const schema::Value& body, DeleteOption
     }
     options->grace_seconds = grace.as_int();
   }
+  const schema::Value& orphan = body.get("orphanDependents");
   if (const std::string_view text = body.get("propagationPolicy").as_string(); !text.empty()) {
     options->propagation = text;
-  } else if (const schema::Value& orphan = body.get("orphanDependents"); orphan.is_bool()) {
+  } else if (orphan.is_bool()) {
     options->propagation = orphan.as_bool() ? "Orphan" : "Background";
   }
+  if (orphan.is_bool()) options->cascades = !orphan.as_bool();
   if (const std::string_view uid = body.at("preconditions.uid").as_string(); !uid.empty()) {
     options->uid = std::string(uid);
   }
@@ -240,12 +242,11 @@ Outcome<DeleteOptions> parse_delete_options(std::string_view query, const schema
   if (!grace) return grace.error();
   if (*grace >= 0) options.grace_seconds = *grace;
   options.propagation = query_value(query, "propagationPolicy");
-  if (options.propagation.empty()) {
-    bool found = false;
-    query_value(query, "orphanDependents", &found);
-    if (found)
-      options.propagation = query_flag(query, "orphanDependents") ? "Orphan" : "Background";
-  }
+  bool found = false;
+  query_value(query, "orphanDependents", &found);
+  const bool orphans = query_flag(query, "orphanDependents");
+  if (found && options.propagation.empty()) options.propagation = orphans ? "Orphan" : "Background";
+  options.cascades = found && !orphans;
   if (body != nullptr) {
     if (auto error = read_delete_body(*body, &options, dry_run)) return *error;
   }

@@ -96,7 +96,7 @@ class ObjectWatch {
 struct Written {
   ObjectPtr object;
   bool created = false;               // 201
-  bool accepted = false;              // a removal that finalizers or grace hold up
+  bool accepted = false;              // 202: see DeleteOptions::cascades
   std::vector<std::string> warnings;  // for Warning headers, without their code
 };
 
@@ -107,6 +107,10 @@ struct DeleteOptions {
   std::optional<std::string> uid;  // preconditions
   std::optional<std::string> resource_version;
   std::string propagation;  // "", "Orphan", "Background", "Foreground"
+  // Asked for by "orphanDependents=false", the older word: only those who use it are told by 202
+  // that finalizers or grace hold a removal up. kube-apiserver found that others take it for a
+  // failure.
+  bool cascades = false;
 };
 
 class Registry {

@@ -204,7 +204,7 @@ Task<Attempt> RegistryImpl::remove_once(WriteRequest& request, const DeleteOptio
   }
   schema::sort_deep(next.root);
   Written written;
-  written.accepted = true;
+  written.accepted = options.cascades;
   std::string text = encode_stored(next.root, *request.storage);
   if (request.context.dry_run || text == current->value) {
     convert(next, *request.storage, *request.target.resource);

@@ -51,14 +51,7 @@ class WatchStream : public std::enable_shared_from_this<WatchStream> {
 
   void begin(Outcome<std::unique_ptr<ObjectWatch>> watch, net::Responder& responder) {
     if (!watch && watch.error().code != kGone) {
-      net::HttpResponse response;
-      response.status = watch.error().code;
-      response.content_type =
-          Form{rendering_.form.encoding, Shape::kObject, ""}.content_type(false);
-      response.body = encode_error(watch.error(), rendering_.form.encoding);
-      if (const int seconds = watch.error().retry_after_seconds; seconds > 0) {
-        response.headers.emplace_back("retry-after", std::to_string(seconds));
-      }
+      net::HttpResponse response = error_response(watch.error(), rendering_.form.encoding);
       tell(response.status);
       responder.respond(std::move(response));
       return leave();

@@ -75,10 +75,7 @@ Outcome<Document> applied(WriteRequest& request, const Document& config, bool fo
       schema::apply_configuration(live, config.root, *storage.type(), manager, force);
   if (!conflicts) return from_status(conflicts.status());
   if (!conflicts->empty()) {
-    ApiError error;
-    error.code = 409;
-    error.reason = "Conflict";
-    error.message = schema::conflict_message(*conflicts);
+    ApiError error = plain_error(409, "Conflict", schema::conflict_message(*conflicts));
     for (const schema::ApplyConflict& each : *conflicts) {
       for (const std::string& field : each.fields) {
         error.causes.push_back(
