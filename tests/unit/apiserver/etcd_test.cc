@@ -1,6 +1,7 @@
 // Two registries over one real etcd, as two servers have them.
 #include <set>
 
+#include "control/apiserver/continuation.h"
 #include "control/apiserver/service_reserver.h"
 #include "tests/unit/apiserver/support.h"
 #include "tests/unit/store/etcd_server.h"
@@ -63,24 +64,25 @@ TEST_F(TwoServers, SeeEachOthersNamespacesAtOnce) {
   }
 }
 
+ListAnswer list(Server& server, std::string continuation, int64_t limit) {
+  Target target;
+  target.resource = schema::find_resource("", "v1", "configmaps");
+  target.space = "default";
+  ListOptions options;
+  options.limit = limit;
+  options.continuation = std::move(continuation);
+  std::promise<Outcome<ListAnswer>> promise;
+  server.registry->list(target, options, [&promise](Outcome<ListAnswer> answer) {
+    promise.set_value(std::move(answer));
+  });
+  Outcome<ListAnswer> answer = promise.get_future().get();
+  EXPECT_TRUE(answer.ok()) << answer.error().message;
+  return answer.ok() ? std::move(*answer) : ListAnswer();
+}
+
 TEST_F(TwoServers, ContinueEachOthersLists) {
   ASSERT_EQ(one_->create("namespaces", "", "{metadata: {name: default}}", "metadata.name"),
             "default");
-  const auto list = [](Server& server, std::string continuation) {
-    Target target;
-    target.resource = schema::find_resource("", "v1", "configmaps");
-    target.space = "default";
-    ListOptions options;
-    options.limit = 1;
-    options.continuation = std::move(continuation);
-    std::promise<Outcome<ListAnswer>> promise;
-    server.registry->list(target, options, [&promise](Outcome<ListAnswer> answer) {
-      promise.set_value(std::move(answer));
-    });
-    Outcome<ListAnswer> answer = promise.get_future().get();
-    EXPECT_TRUE(answer.ok()) << answer.error().message;
-    return answer.ok() ? std::move(*answer) : ListAnswer();
-  };
   for (int i = 0; i < 20; ++i) {
     ASSERT_EQ(one_->create("configmaps", "default",
                            fmt::format("{{metadata: {{name: c{:02}}}}}", i), "metadata.name"),
@@ -88,11 +90,24 @@ TEST_F(TwoServers, ContinueEachOthersLists) {
     std::string continuation;
     int seen = 0;
     do {
-      const ListAnswer page = list(seen % 2 == 0 ? *one_ : *two_, continuation);
+      const ListAnswer page = list(seen % 2 == 0 ? *one_ : *two_, continuation, 1);
       seen += static_cast<int>(page.objects.size());
       continuation = page.continuation;
     } while (!continuation.empty());
     EXPECT_EQ(seen, i + 1);
+  }
+}
+
+// At the very moment when the other one has written.
+TEST_F(TwoServers, ContinueAtRevisionsThatTheyHaveNotHeardOf) {
+  ASSERT_EQ(one_->create("namespaces", "", "{metadata: {name: default}}", "metadata.name"),
+            "default");
+  for (size_t i = 0; i < 50; ++i) {
+    const std::string revision =
+        one_->create("configmaps", "default", fmt::format("{{metadata: {{name: c{:02}}}}}", i),
+                     "metadata.resourceVersion");
+    const ListAnswer rest = list(*two_, encode_continuation(std::stoll(revision), "b"), 0);
+    ASSERT_EQ(rest.objects.size(), i + 1);
   }
 }
 
