@@ -102,9 +102,9 @@ TEST_F(TwoServers, ContinueEachOthersLists) {
 TEST_F(TwoServers, ContinueAtRevisionsThatTheyHaveNotHeardOf) {
   ASSERT_EQ(one_->create("namespaces", "", "{metadata: {name: default}}", "metadata.name"),
             "default");
-  for (size_t i = 0; i < 50; ++i) {
+  for (size_t i = 0; i < 200; ++i) {
     const std::string revision =
-        one_->create("configmaps", "default", fmt::format("{{metadata: {{name: c{:02}}}}}", i),
+        one_->create("configmaps", "default", fmt::format("{{metadata: {{name: c{:03}}}}}", i),
                      "metadata.resourceVersion");
     const ListAnswer rest = list(*two_, encode_continuation(std::stoll(revision), "b"), 0);
     ASSERT_EQ(rest.objects.size(), i + 1);
