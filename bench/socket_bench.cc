@@ -1,12 +1,15 @@
 // What the socket programs add to connect(): the same call by sockets that were made in the
-// programs' cgroup and by others, in turn. What a connection costs changes with what the listener's
-// thread does meanwhile, from one moment to the next and several times over: only neighbours can be
-// compared.
+// programs' cgroup and by others, in turn, each beside its neighbour. One thread on one processor
+// does everything: a listener's thread that each connection wakes costs several times what is
+// measured, now on this processor and now on the other.
 //
-//   socket/<what>/<services>   counters: net_ns (median over bare), bare_ns, with_ns
+//   socket/<what>/<services>   counters: net_ns (median of the pairs' differences), bare_ns,
+//   with_ns
 //
-// Needs root. "untranslated": the address is no service's. TCP connects to a listener on loopback
-// and is accepted; UDP has no handshake, so that its bare cost is small.
+// Needs root. "nothing": no programs attached, what the measurement itself sees in two equal
+// sockets. "untranslated": the address is no service's. "batch": all sockets of one kind first, so
+// that each finds the caches as its like left them. TCP connects to a listener on loopback, which
+// accepts after the batch; UDP has no handshake, so that its bare cost is small.
 #include <arpa/inet.h>
 #include <benchmark/benchmark.h>
 #include <bpf/bpf.h>
@@ -14,13 +17,13 @@
 #include <fmt/format.h>
 #include <linux/bpf.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <thread>
+#include <numeric>
 #include <vector>
 
 #include "base/fd.h"
@@ -79,10 +82,10 @@ dataplane::Delta table(uint32_t services) {
   return delta;
 }
 
-// Takes connections and closes them.
+// The kernel completes connections to it; take() accepts and closes them afterwards.
 class Listener {
  public:
-  Listener() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  Listener() : socket_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -93,21 +96,15 @@ class Listener {
         ::listen(socket_.get(), 1024) != 0) {
       give_up("cannot listen");
     }
-    thread_ = std::thread([this] {
-      while (true) {
-        const Fd taken(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-        if (!taken.valid()) return;
-      }
-    });
   }
-  ~Listener() {
-    ::shutdown(socket_.get(), SHUT_RDWR);
-    thread_.join();
+
+  void take() {
+    while (Fd(::accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC)).valid()) {
+    }
   }
 
  private:
   Fd socket_;
-  std::thread thread_;
 };
 
 std::vector<Fd> make_sockets(int type) {
@@ -123,8 +120,8 @@ std::vector<Fd> make_sockets(int type) {
   return sockets;
 }
 
-// Nanoseconds of one connect(). The socket is closed afterwards.
-int64_t connect_once(Fd socket, const sockaddr_in& address) {
+// Nanoseconds of one connect().
+int64_t connect_once(const Fd& socket, const sockaddr_in& address) {
   const auto begin = std::chrono::steady_clock::now();
   if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
     give_up("connect() failed");
@@ -141,13 +138,19 @@ double median(std::vector<int64_t>& values) {
 struct Row {
   const char* name;
   int type;
+  bool attached;
   bool translated;
+  bool batches;
 };
 constexpr Row kRows[] = {
-    {"tcp_untranslated", SOCK_STREAM, false},
-    {"tcp_translated", SOCK_STREAM, true},
-    {"udp_untranslated", SOCK_DGRAM, false},
-    {"udp_translated", SOCK_DGRAM, true},
+    {"tcp_nothing", SOCK_STREAM, false, false, false},
+    {"tcp_untranslated", SOCK_STREAM, true, false, false},
+    {"tcp_translated", SOCK_STREAM, true, true, false},
+    {"tcp_translated_batch", SOCK_STREAM, true, true, true},
+    {"udp_nothing", SOCK_DGRAM, false, false, false},
+    {"udp_untranslated", SOCK_DGRAM, true, false, false},
+    {"udp_translated", SOCK_DGRAM, true, true, false},
+    {"udp_translated_batch", SOCK_DGRAM, true, true, true},
 };
 
 struct World {
@@ -179,7 +182,9 @@ void build(World& world) {
   world.maps->config().next_frontend_id = 1;
   world.tables = std::make_unique<bpf::Tables>(*world.maps);
   check(world.tables->adopt());
+}
 
+void attach(World& world) {
   const Fd cgroup(::open(world.sandbox->inside_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const std::pair<bpf::Program, bpf_attach_type> places[] = {
       {bpf::Program::kConnect4, BPF_CGROUP_INET4_CONNECT},
@@ -194,44 +199,66 @@ void build(World& world) {
   }
 }
 
-void measure(benchmark::State& state, World& world, const Row& row, uint32_t services) {
+void measure(benchmark::State& state, World& world, Listener& listener, const Row& row,
+             uint32_t services) {
   const auto ack = must(world.tables->apply(table(services)));
   if (!ack.refused.empty()) give_up(ack.refused.front().reason.message());
+  world.links.clear();
+  if (row.attached) attach(world);
   sockaddr_in direct{};
   direct.sin_family = AF_INET;
   direct.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   direct.sin_port = htons(kListener);
+  uint32_t next = 0;
+  const auto service_address = [&] {
+    sockaddr_in address = direct;
+    if (!row.translated) return address;
+    address.sin_addr.s_addr = htonl(service_ip(next).v4_host_order());
+    address.sin_port = htons(80);
+    next = (next + 7919) % services;
+    return address;
+  };
   std::vector<int64_t> bare;
   std::vector<int64_t> with;
-  uint32_t next = 0;
   for (auto unused : state) {
     (void)unused;
     check(world.sandbox->enter());
-    std::vector<Fd> inside = make_sockets(row.type);
+    const std::vector<Fd> inside = make_sockets(row.type);
     check(world.sandbox->leave());
-    std::vector<Fd> outside = make_sockets(row.type);
-    double sum = 0;
-    for (int i = 0; i < kAtOnce; ++i) {
-      sockaddr_in address = direct;
-      if (row.translated) {
-        address.sin_addr.s_addr = htonl(service_ip(next).v4_host_order());
-        address.sin_port = htons(80);
-        next = (next + 7919) % services;
+    const std::vector<Fd> outside = make_sockets(row.type);
+    const size_t before = with.size();
+    if (row.batches) {
+      for (const Fd& socket : outside) bare.push_back(connect_once(socket, direct));
+      for (const Fd& socket : inside) with.push_back(connect_once(socket, service_address()));
+    } else {
+      for (int i = 0; i < kAtOnce; ++i) {
+        const bool first = i % 2 == 0;
+        if (!first) bare.push_back(connect_once(outside[i], direct));
+        with.push_back(connect_once(inside[i], service_address()));
+        if (first) bare.push_back(connect_once(outside[i], direct));
       }
-      const bool first = i % 2 == 0;
-      if (!first) bare.push_back(connect_once(std::move(outside[i]), direct));
-      with.push_back(connect_once(std::move(inside[i]), address));
-      if (first) bare.push_back(connect_once(std::move(outside[i]), direct));
-      sum += static_cast<double>(with.back());
     }
-    state.SetIterationTime(sum / kAtOnce / 1e9);
+    state.SetIterationTime(std::accumulate(with.begin() + before, with.end(), 0.0) / kAtOnce / 1e9);
+    listener.take();
   }
-  const double without = median(bare);
-  const double whole = median(with);
-  state.counters["bare_ns"] = without;
-  state.counters["with_ns"] = whole;
-  state.counters["net_ns"] = whole - without;
-  state.counters["ratio"] = whole / without;
+  std::vector<int64_t> differences(with.size());
+  for (size_t i = 0; i < with.size(); ++i) differences[i] = with[i] - bare[i];
+  state.counters["bare_ns"] = median(bare);
+  state.counters["with_ns"] = median(with);
+  state.counters["net_ns"] = median(differences);
+  state.counters["ratio"] = state.counters["with_ns"] / state.counters["bare_ns"];
+}
+
+// Where the process is allowed to run, the last: the first is the one that devices interrupt.
+void stay_on_one_processor() {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) give_up("cannot read the affinity");
+  int last = CPU_SETSIZE - 1;
+  while (last > 0 && !CPU_ISSET(last, &allowed)) --last;
+  CPU_ZERO(&allowed);
+  CPU_SET(last, &allowed);
+  if (::sched_setaffinity(0, sizeof allowed, &allowed) != 0) give_up("cannot set the affinity");
 }
 
 }  // namespace
@@ -246,14 +273,15 @@ int main(int argc, char** argv) {
     fmt::print("SKIPPED: {}\n", missing);
     return 77;
   }
+  stay_on_one_processor();
   World world;
   build(world);
-  const Listener listener;
+  Listener listener;
   for (const Row& row : kRows) {
     for (const uint32_t services : {10U, 10000U}) {
       benchmark::RegisterBenchmark(fmt::format("socket/{}/{}", row.name, services).c_str(),
-                                   [&world, &row, services](benchmark::State& state) {
-                                     measure(state, world, row, services);
+                                   [&world, &listener, &row, services](benchmark::State& state) {
+                                     measure(state, world, listener, row, services);
                                    })
           ->UseManualTime()
           ->Iterations(100);
