@@ -8,6 +8,7 @@
 #include "control/apiserver/query_options.h"
 #include "control/apiserver/reviews.h"
 #include "control/net/gzip.h"
+#include "control/net/text.h"
 
 namespace fairlead::apiserver {
 namespace {
@@ -217,7 +218,7 @@ bool Call::negotiate_form() {
     return false;
   }
   rendering_.form = std::move(*form);
-  auto include = schema::parse_include_object(query_value(request_.query, "includeObject"));
+  auto include = schema::parse_include_object(net::query_value(request_.query, "includeObject"));
   if (!include) {
     refuse(bad_request(include.status().detail()));
     return false;

@@ -3,11 +3,12 @@
 #include "control/apiserver/call.h"
 #include "control/apiserver/query_options.h"
 #include "control/apiserver/reviews.h"
+#include "control/net/text.h"
 
 namespace fairlead::apiserver {
 
 void Call::get() {
-  front_.registry_.get(target_, query_value(request_.query, "resourceVersion"),
+  front_.registry_.get(target_, net::query_value(request_.query, "resourceVersion"),
                        [self = shared_from_this()](Outcome<ObjectPtr> object) {
                          constexpr int kOk = 200;
                          if (!object) return self->refuse(object.error());
@@ -79,7 +80,7 @@ void Call::patch() {
   if (!context) return refuse(context.error());
   const bool apply = *type == PatchType::kApply;
   const bool force = query_flag(request_.query, "force");
-  if (apply && query_value(request_.query, "fieldManager").empty()) {
+  if (apply && net::query_value(request_.query, "fieldManager").empty()) {
     return refuse(
         bad_request("PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required "
                     "value: is required for apply patch"));

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "control/apiserver/request_info.h"
+#include "control/net/text.h"
 
 namespace fairlead::apiserver {
 namespace {
@@ -29,7 +30,7 @@ std::optional<net::HttpResponse> health_page(const std::vector<HealthCheck>& che
                                              std::string_view path, std::string_view query) {
   const auto [page, only] = split_health_path(path);
   net::HttpResponse response;
-  const std::vector<std::string> excluded = query_values(query, "exclude");
+  const std::vector<std::string> excluded = net::query_values(query, "exclude");
   std::string lines;
   bool failed = false;
   bool found = only.empty();
@@ -58,7 +59,7 @@ std::optional<net::HttpResponse> health_page(const std::vector<HealthCheck>& che
     return response;
   }
   bool verbose = false;
-  query_value(query, "verbose", &verbose);
+  net::query_value(query, "verbose", &verbose);
   response.body = verbose ? lines + fmt::format("{} check passed\n", page) : "ok";
   return response;
 }

@@ -4,6 +4,7 @@
 
 #include "control/apiserver/negotiation.h"
 #include "control/apiserver/request_info.h"
+#include "control/net/text.h"
 #include "control/schema/discovery.h"
 #include "control/schema/json_text.h"
 
@@ -122,7 +123,7 @@ std::optional<net::HttpResponse> Pages::openapi(const net::HttpRequest& request,
     return schema::openapi_v3_json(catalog, *version);
   });
   net::HttpResponse response = tagged(request, *text, "application/json");
-  if (!query_value(request.query, "hash").empty()) {
+  if (!net::query_value(request.query, "hash").empty()) {
     response.headers.emplace_back("cache-control", "public, immutable");
   }
   return response;

@@ -7,6 +7,7 @@
 #include <iterator>
 
 #include "control/apiserver/request_info.h"
+#include "control/net/text.h"
 #include "control/schema/json_text.h"
 
 namespace fairlead::apiserver {
@@ -19,7 +20,7 @@ bool read_number(std::string_view text, int64_t* value) {
 }
 
 Outcome<int64_t> number_parameter(std::string_view query, std::string_view name, int64_t missing) {
-  const std::string text = query_value(query, name);
+  const std::string text = net::query_value(query, name);
   if (text.empty()) return missing;
   int64_t value = 0;
   if (!read_number(text, &value)) {
@@ -33,12 +34,12 @@ Outcome<int64_t> number_parameter(std::string_view query, std::string_view name,
 template <typename Options>
 std::optional<ApiError> read_common(std::string_view query, const schema::Resource& resource,
                                     std::string_view name, Options* options) {
-  auto labels = schema::LabelSelector::parse(query_value(query, "labelSelector"));
+  auto labels = schema::LabelSelector::parse(net::query_value(query, "labelSelector"));
   if (!labels) {
     return bad_request("unable to parse labelSelector: " + labels.status().detail());
   }
   options->labels = std::move(labels).value();
-  std::string field_text = query_value(query, "fieldSelector");
+  std::string field_text = net::query_value(query, "fieldSelector");
   if (!name.empty()) {
     if (!field_text.empty()) field_text += ',';
     field_text += fmt::format("metadata.name={}", name);
@@ -46,8 +47,8 @@ std::optional<ApiError> read_common(std::string_view query, const schema::Resour
   auto fields = schema::FieldSelector::parse(field_text, resource);
   if (!fields) return bad_request(fields.status().detail());
   options->fields = std::move(fields).value();
-  options->resource_version = query_value(query, "resourceVersion");
-  options->match = query_value(query, "resourceVersionMatch");
+  options->resource_version = net::query_value(query, "resourceVersion");
+  options->match = net::query_value(query, "resourceVersionMatch");
   int64_t version = 0;
   if (!options->resource_version.empty() &&
       (!read_number(options->resource_version, &version) || version < 0)) {
@@ -173,7 +174,7 @@ Outcome<ListOptions> parse_list_query(std::string_view query, const schema::Reso
   auto limit = number_parameter(query, "limit", 0);
   if (!limit) return limit.error();
   options.limit = std::max<int64_t>(*limit, 0);
-  options.continuation = query_value(query, "continue");
+  options.continuation = net::query_value(query, "continue");
   if (!options.match.empty() && options.resource_version.empty()) {
     return bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided");
   }
@@ -196,7 +197,7 @@ Outcome<WatchQuery> parse_watch_query(std::string_view query, const schema::Reso
   if (auto error = read_common(query, resource, name, &result.options)) return *error;
   result.options.bookmarks = query_flag(query, "allowWatchBookmarks");
   bool found = false;
-  query_value(query, "sendInitialEvents", &found);
+  net::query_value(query, "sendInitialEvents", &found);
   if (found) result.options.send_initial_events = query_flag(query, "sendInitialEvents");
   if (found && result.options.match != "NotOlderThan") {
     return bad_request("sendInitialEvents requires resourceVersionMatch to be set to NotOlderThan");
@@ -217,13 +218,13 @@ Outcome<WriteContext> parse_write_query(std::string_view query, std::string_view
                                         auth::User user) {
   WriteContext context;
   context.user = std::move(user);
-  const std::string dry_run = query_value(query, "dryRun");
+  const std::string dry_run = net::query_value(query, "dryRun");
   if (auto error = check_dry_run(dry_run)) return *error;
   context.dry_run = !dry_run.empty();
-  context.field_manager = query_value(query, "fieldManager");
+  context.field_manager = net::query_value(query, "fieldManager");
   if (auto error = check_manager(context.field_manager)) return *error;
   if (context.field_manager.empty()) context.field_manager = manager_of(user_agent);
-  const std::string validation = query_value(query, "fieldValidation");
+  const std::string validation = net::query_value(query, "fieldValidation");
   auto parsed = schema::parse_field_validation(validation);
   if (!parsed) {
     return bad_request(fmt::format(
@@ -241,9 +242,9 @@ Outcome<DeleteOptions> parse_delete_options(std::string_view query, const schema
   auto grace = number_parameter(query, "gracePeriodSeconds", -1);
   if (!grace) return grace.error();
   if (*grace >= 0) options.grace_seconds = *grace;
-  options.propagation = query_value(query, "propagationPolicy");
+  options.propagation = net::query_value(query, "propagationPolicy");
   bool found = false;
-  query_value(query, "orphanDependents", &found);
+  net::query_value(query, "orphanDependents", &found);
   const bool orphans = query_flag(query, "orphanDependents");
   if (found && options.propagation.empty()) options.propagation = orphans ? "Orphan" : "Background";
   options.cascades = found && !orphans;

@@ -26,11 +26,6 @@ struct RequestInfo {
 RequestInfo parse_request_info(std::string_view method, std::string_view path,
                                std::string_view query);
 
-// The values of `name` in a raw query, percent-decoded; a malformed one is empty.
-std::vector<std::string> query_values(std::string_view query, std::string_view name);
-// The first of them; empty when there is none. `found` may be null.
-std::string query_value(std::string_view query, std::string_view name, bool* found = nullptr);
-
 // Go's strconv.ParseBool as queries use it: present and neither "false" nor "0" is true.
 bool query_flag(std::string_view query, std::string_view name);
 

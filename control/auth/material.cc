@@ -136,7 +136,6 @@ Status prepare_account_key(const std::string& directory, Material* material) {
   auto public_key = read_file(directory + "/sa.pub");
   if (key.ok() && public_key.ok()) {
     material->account_key_pem = std::move(key).value();
-    material->account_public_pem = std::move(public_key).value();
     return {};
   }
   // Tokens in use depend on it: it is only made where there is nothing.
@@ -148,7 +147,6 @@ Status prepare_account_key(const std::string& directory, Material* material) {
   RETURN_IF_ERROR(write_private_file(directory + "/sa.pub", pair.public_pem));
   RETURN_IF_ERROR(write_private_file(directory + "/sa.key", pair.private_pem));
   material->account_key_pem = std::move(pair.private_pem);
-  material->account_public_pem = std::move(pair.public_pem);
   return {};
 }
 

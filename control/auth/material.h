@@ -33,7 +33,6 @@ struct Material {
   std::string server_certificate_pem;
   std::string server_key_pem;
   std::string account_key_pem;
-  std::string account_public_pem;
   std::string kubeconfig_path;  // in the directory
 };
 

@@ -25,6 +25,5 @@ struct User {
 
 inline constexpr std::string_view kMasters = "system:masters";
 inline constexpr std::string_view kAuthenticated = "system:authenticated";
-inline constexpr std::string_view kAnonymous = "system:anonymous";
 
 }  // namespace fairlead::auth

@@ -7,7 +7,6 @@ namespace fairlead::net {
 void stamp_identity(const PeerIdentity& identity, HttpRequest& request) {
   request.peer = identity.address;
   request.tls = identity.tls;
-  request.client_certificate_subject = identity.subject;
   request.client_certificate_common_name = identity.common_name;
   request.client_certificate_organizations = identity.organizations;
   request.client_certificate_not_after = identity.not_after;

@@ -35,8 +35,7 @@ struct HttpRequest {
   std::string peer;  // "10.0.0.1:1234"
   bool http2 = false;
   bool tls = false;
-  std::string client_certificate_subject;  // RFC 2253 text; empty: none presented
-  std::string client_certificate_common_name;
+  std::string client_certificate_common_name;  // empty: none presented
   std::vector<std::string> client_certificate_organizations;
   // Seconds since 1970 when the first certificate of its chain expires. A connection outlives it:
   // whoever trusts the name compares.

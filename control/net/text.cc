@@ -195,4 +195,26 @@ bool is_field_value(std::string_view text) {
   });
 }
 
+std::vector<std::string> query_values(std::string_view query, std::string_view name) {
+  std::vector<std::string> values;
+  while (!query.empty()) {
+    const size_t end = std::min(query.find('&'), query.size());
+    const std::string_view pair = query.substr(0, end);
+    query.remove_prefix(std::min(end + 1, query.size()));
+    const size_t equals = pair.find('=');
+    const auto key = percent_decode(pair.substr(0, equals), true);
+    if (!key || *key != name) continue;
+    const std::string_view text =
+        equals == std::string_view::npos ? std::string_view() : pair.substr(equals + 1);
+    values.push_back(percent_decode(text, true).value_or(""));
+  }
+  return values;
+}
+
+std::string query_value(std::string_view query, std::string_view name, bool* found) {
+  std::vector<std::string> values = query_values(query, name);
+  if (found != nullptr) *found = !values.empty();
+  return values.empty() ? std::string() : std::move(values.front());
+}
+
 }  // namespace fairlead::net

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace fairlead::net {
 
@@ -16,6 +17,11 @@ std::optional<std::string> percent_decode(std::string_view text, bool plus_is_sp
 // Splits a request target into a decoded path and the raw query. Takes the origin form ("/a?b"),
 // the absolute form ("http://host/a?b") and "*"; false for anything else.
 bool split_target(std::string_view target, std::string& path, std::string& query);
+
+// The values of `name` in a raw query, percent-decoded; a malformed one is empty.
+std::vector<std::string> query_values(std::string_view query, std::string_view name);
+// The first of them; empty when there is none. `found` may be null.
+std::string query_value(std::string_view query, std::string_view name, bool* found = nullptr);
 
 std::string_view status_reason(int status);  // "Not Found"; "Unknown" for others
 

@@ -149,12 +149,6 @@ PeerIdentity tls_peer_identity(const SSL& ssl) {
   const X509Pointer certificate(::SSL_get1_peer_certificate(&ssl));
   if (!certificate || ::SSL_get_verify_result(&ssl) != X509_V_OK) return identity;
   const X509_NAME* name = ::X509_get_subject_name(certificate.get());
-  const BioPointer bio(::BIO_new(::BIO_s_mem()));
-  if (bio && ::X509_NAME_print_ex(bio.get(), name, 0, XN_FLAG_RFC2253) >= 0) {
-    char* text = nullptr;
-    const long length = ::BIO_get_mem_data(bio.get(), &text);  // NOLINT: OpenSSL's type
-    identity.subject.assign(text, static_cast<size_t>(length));
-  }
   // As Go's x509 does: with several common names the last one counts.
   const std::vector<std::string> common_names = name_values(name, NID_commonName);
   if (!common_names.empty()) identity.common_name = common_names.back();

@@ -17,7 +17,6 @@ struct PeerIdentity {
   std::string address;  // "10.0.0.1:1234"
   bool tls = false;
   // Of a verified client certificate; empty when none was presented.
-  std::string subject;
   std::string common_name;
   std::vector<std::string> organizations;
   int64_t not_after = 0;  // seconds since 1970: the first end in its chain
