@@ -121,6 +121,7 @@ class EbpfBackend final : public dataplane::Backend {
   std::vector<DevicePlan> plan_;
   uint64_t netns_cookie_ = 0;
   bool attached_ = false;
+  bool released_ = false;  // to another mode
   bool serve_due_ = false;  // the last attempt failed
   // Nothing was attached before: another mode may be in charge, and stays so until every place is
   // attached and every service known. Half of either would translate questions and no answers, or
@@ -373,16 +374,16 @@ std::vector<dataplane::Counter> EbpfBackend::counters() {
   return result;
 }
 
-// Flows that programs translate on the way end with them: those that have just begun get the time
-// to come to their end.
+// What connection tracking cannot go on with when the programs are gone gets the time to come to
+// its end: what has just begun, above all.
 Result<std::chrono::seconds> EbpfBackend::release() {
   constexpr std::chrono::seconds kShortFlows{5};
-  bool pinned = false;
-  ASSIGN_OR_RETURN(pinned, release_pins(options_.pin_path));
-  return pinned ? kShortFlows : std::chrono::seconds(0);
+  ASSIGN_OR_RETURN(released_, release_pins(options_.pin_path));
+  return released_ ? kShortFlows : std::chrono::seconds(0);
 }
 
 Status EbpfBackend::remove_all() {
+  if (released_) hand_over_flows(options_.pin_path);
   attached_ = false;
   stale_sockets_.reset();
   sweeper_.reset();

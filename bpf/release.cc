@@ -1,9 +1,13 @@
 #include "bpf/release.h"
 
 #include <bpf/bpf.h>
+#include <fmt/format.h>
 
+#include <optional>
 #include <vector>
 
+#include "base/log.h"
+#include "bpf/carried_flows.h"
 #include "bpf/layout.h"
 #include "bpf/map_rows.h"
 #include "bpf/pins.h"
@@ -34,15 +38,50 @@ Status begin_nothing(const std::string& maps) {
   return {};
 }
 
+std::string maps_of(const std::string& pin_path, const std::string& version) {
+  return pin_path + "/" + version + "/maps";
+}
+
+// What cannot be carried ends with the programs: no error.
+void log_failure(const Status& status) {
+  if (status || status.code() == StatusCode::kNotFound) return;
+  LOG_WARNING("connection tracking does not take the flows of eBPF programs: {}", status.message());
+}
+
+// The flows of a layout that this build knows; nullopt without any.
+std::optional<FlowCarrier> carrier_of(const std::string& pin_path, const std::string& version) {
+  if (version != fmt::format("v{}", FL_LAYOUT_VERSION)) return std::nullopt;
+  auto carrier = FlowCarrier::open(maps_of(pin_path, version));
+  if (carrier) return *std::move(carrier);
+  log_failure(carrier.status());
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<bool> release_pins(const std::string& pin_path) {
   std::vector<std::string> versions;
   ASSIGN_OR_RETURN(versions, list_directory(pin_path));
   for (const std::string& version : versions) {
-    RETURN_IF_ERROR(begin_nothing(pin_path + "/" + version + "/maps"));
+    std::optional<FlowCarrier> carrier = carrier_of(pin_path, version);
+    // Most of them before anything can meet them, then those that have begun meanwhile; the less
+    // time that took, the fewer are left for when they stand aside.
+    for (int round = 0; round < 3 && carrier; ++round) log_failure(carrier->tell(true));
+    RETURN_IF_ERROR(begin_nothing(maps_of(pin_path, version)));
+    if (carrier) log_failure(carrier->tell(false));
   }
   return !versions.empty();
+}
+
+void hand_over_flows(const std::string& pin_path) {
+  const Result<std::vector<std::string>> versions = list_directory(pin_path);
+  for (const std::string& version : versions ? *versions : std::vector<std::string>()) {
+    std::optional<FlowCarrier> carrier = carrier_of(pin_path, version);
+    if (!carrier) continue;
+    log_failure(carrier->hand_over());
+    LOG_INFO("connection tracking goes on with {} flows of eBPF programs, and has no place for {}",
+             carrier->counts().flows - carrier->counts().refused, carrier->counts().refused);
+  }
 }
 
 }  // namespace fairlead::bpf

@@ -25,6 +25,12 @@ FL_INLINE struct fl_config* configuration(void) {
   return bpf_map_lookup_elem(&fl_config, &zero);
 }
 
+// Another mode is in charge: what begins now is translated by its rules.
+FL_INLINE bool is_aside(void) {
+  const struct fl_config* settings = configuration();
+  return settings && settings->handover == FL_HANDOVER_ASIDE;
+}
+
 FL_INLINE __u32 now(void) {
   return (__u32)bpf_jiffies64();
 }

@@ -118,15 +118,16 @@ static __noinline void mark_flow(const struct fl_return* slot, __u32 flags) {
 
 // While this mode leaves, the other one masquerades with ports of its own choice, and nobody
 // sweeps: is the packet for the slot's flow, or is that over and the port somebody else's by now?
+// Who takes it up is mostly seen on the way out, by forget_ended_flow().
 FL_INLINE bool still_awaits(const struct fl_config* settings, const struct fl_packet* packet,
                             const struct fl_return* slot) {
   if (packet->protocol == IPPROTO_TCP) {
     return !(packet->tcp_flags & FL_TCP_SYN) || !is_closed(slot->flags);
   }
-  // One question and its answer; the answer may be of several datagrams. The longer they are waited
-  // for, the likelier it is that the port is another client's by now.
+  // One question and its answer; the answer may be of several datagrams. So long connection
+  // tracking has been told to leave the port alone (bpf/carried_flows.h).
   return slot->flags & FL_FLOW_ESTABLISHED || !(slot->flags & FL_FLOW_ANSWERED) ||
-         !older_than(slot->last_seen, now(), settings->hz / 32);
+         !older_than(slot->last_seen, now(), settings->hz);
 }
 
 FL_INLINE int answer(const struct fl_config* settings, const struct fl_packet* packet,
@@ -156,8 +157,9 @@ static __noinline int unserved(const struct fl_packet* packet) {
 }
 
 // Somebody speaks straight to an endpoint, from a port with which a flow to it has ended: what the
-// endpoint now says is not for that flow. Of datagrams only those of the node itself are looked at:
-// connection tracking, where another mode's rules stand as well, gives them masquerading ports.
+// endpoint now says is not for that flow. Datagrams are looked at where they leave: connection
+// tracking, where another mode's rules stand as well, gives those of the node itself masquerading
+// ports, and any port to whatever it translates once that mode is in charge.
 static __noinline int forget_ended_flow(const struct fl_packet* packet, __u32 place) {
   const bool opens = (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) == FL_TCP_SYN;
   const bool asks = packet->protocol == IPPROTO_UDP && place == FL_AT_EGRESS;
@@ -165,7 +167,8 @@ static __noinline int forget_ended_flow(const struct fl_packet* packet, __u32 pl
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
   const __u32 port = bpf_ntohs(packet->source_port);
-  if (asks && (port < settings->snat_first || port > settings->snat_last)) return 0;
+  const bool any_port = settings->handover == FL_HANDOVER_ASIDE;
+  if (asks && !any_port && (port < settings->snat_first || port > settings->snat_last)) return 0;
   struct fl_return* slot = find_return(settings, &packet->destination, packet->destination_port,
                                        &packet->source, packet->source_port, packet->protocol);
   if (!slot) return 0;

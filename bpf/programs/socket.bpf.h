@@ -168,12 +168,6 @@ FL_INLINE int leave_connect_alone(struct bpf_sock_addr* ctx, struct bpf_sock* sk
   return 1;
 }
 
-// Another mode is in charge: what begins now is translated by its rules.
-FL_INLINE bool is_aside(void) {
-  const struct fl_config* settings = configuration();
-  return settings && settings->handover == FL_HANDOVER_ASIDE;
-}
-
 FL_INLINE int connect(struct bpf_sock_addr* ctx, bool v6) {
   const __u32 protocol = ctx->protocol;
   if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) return 1;

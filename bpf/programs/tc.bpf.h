@@ -151,6 +151,12 @@ FL_INLINE int serve_skb(struct __sk_buff* skb, bool egress) {
     const int action = send_by_way(skb, packet);
     if (action != FL_ACT_NONE) return action;
   }
+  if (egress && skb->ingress_ifindex != 0) {
+    if (packet->kind == FL_PACKET_FLOW && !packet->later_fragment) {
+      forget_ended_flow(packet, FL_AT_EGRESS);
+    }
+    return FL_ACT_PASS;
+  }
   if (packet->kind == FL_PACKET_OTHER) {
     if (egress || !is_tunnel(packet)) return FL_ACT_PASS;
     const int action = serve_tunnel(skb, packet);
@@ -179,7 +185,7 @@ SEC("tc") int fl_ingress(struct __sk_buff* skb) {
 }
 
 SEC("tc") int fl_egress(struct __sk_buff* skb) {
-  // What came in by a device has been looked at there.
-  if (skb->ingress_ifindex != 0) return FL_ACT_PASS;
+  // What came in by a device has been looked at there. Another mode may have translated it since.
+  if (skb->ingress_ifindex != 0 && !is_aside()) return FL_ACT_PASS;
   return serve_skb(skb, true);
 }

@@ -1,5 +1,6 @@
 #include "tests/harness/probe.h"
 
+#include <fmt/chrono.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -96,7 +97,13 @@ class Call {
   }
 
   bool done() const { return done_; }
-  const Answer& answer() const { return answer_; }
+  // What has come so far. A question without an answer tells the port it came from: the packets of
+  // a capture are found by it.
+  Answer answer() const {
+    Answer answer = answer_;
+    if (answer.fate != Fate::kAnswered) answer.own_port = own_port();
+    return answer;
+  }
   pollfd wait_for() const { return {socket_.get(), POLLIN, 0}; }
   Fd take_socket() { return std::move(socket_); }
 
@@ -132,6 +139,12 @@ class Call {
       if (errno != EADDRINUSE || port == question_.source_port) break;
     }
     finish(failure(errno));
+  }
+
+  uint16_t own_port() const {
+    KernelAddress own;
+    own.length = sizeof own.storage;
+    return ::getsockname(socket_.get(), own.get(), &own.length) == 0 ? own.port() : uint16_t{0};
   }
 
   void send_line() {
@@ -170,6 +183,15 @@ void wait_for_all(std::span<const std::unique_ptr<Call>> calls, std::chrono::mil
       if (waits[i].revents != 0) waiting[i]->on_ready();
     }
   }
+}
+
+// As the daemon's log writes it, so that a failure finds its place there.
+std::string time_of_day() {
+  const auto now = std::chrono::system_clock::now();
+  const auto microseconds =
+      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count();
+  return fmt::format("{:%H:%M:%S}.{:06}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)),
+                     microseconds % 1'000'000);
 }
 
 bool is_connected(int socket) {
@@ -272,9 +294,8 @@ void Traffic::run(std::stop_token stop) {
   // Where a machine is emulated, less traffic says as much in a bearable time.
   const char* const asked_pause = std::getenv("FAIRLEAD_TRAFFIC_PAUSE_MS");
   const std::chrono::milliseconds pause(asked_pause == nullptr ? 2 : std::atoi(asked_pause));
-  const Clock::time_point began = Clock::now();
   while (!stop.stop_requested()) {
-    const std::chrono::duration<double> at = Clock::now() - began;
+    const std::string asked_at = time_of_day();
     const std::vector<Answer> answers = ask(questions_, kPatience);
     for (size_t i = 0; i < answers.size(); ++i) {
       ++report_.asked;
@@ -287,8 +308,8 @@ void Traffic::run(std::stop_token stop) {
       if (++report_.failed == 1) report_.first_failure = what;
       if (report_.failed > kTold) continue;
       std::ostringstream line;
-      line << "after " << at.count() << " s, " << questions_[i].from->name() << " to " << what
-           << "\n";
+      line << "asked " << asked_at << ", " << questions_[i].from->name() << " port "
+           << answers[i].own_port << " to " << what << "\n";
       report_.failures += line.str();
     }
     std::this_thread::sleep_for(pause);

@@ -52,7 +52,8 @@ struct Answer {
   uint16_t source_port = 0;
   std::string local_address;  // the server's own
   uint16_t local_port = 0;
-  int error = 0;  // errno of a failure
+  int error = 0;          // errno of a failure
+  uint16_t own_port = 0;  // the client's, of a question without an answer
 
   std::string to_string() const;
 };

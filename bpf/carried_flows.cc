@@ -1,0 +1,201 @@
+#include "bpf/carried_flows.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <set>
+#include <vector>
+
+#include "bpf/map_rows.h"
+#include "bpf/pinned_maps.h"
+#include "bpf/system.h"
+
+namespace fairlead::bpf {
+namespace {
+
+// How long an entry lasts while programs translate: it is not told when its connection closes.
+// Longer than they stay.
+constexpr uint32_t kLease = 15;
+constexpr uint32_t kHandshake = 30;  // FL_EMBRYONIC_SECONDS
+constexpr uint32_t kSlotsACall = 4096;
+
+struct Slot {
+  uint32_t number;
+  fl_return record;
+};
+
+bool is_closed(uint32_t flags) {
+  const uint32_t both = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN;
+  return (flags & FL_FLOW_RESET) != 0 || (flags & both) == both;
+}
+
+using AddressKey = std::array<uint32_t, 4>;
+AddressKey key_of(const fl_addr& address) {
+  AddressKey key;
+  static_assert(sizeof key == sizeof address);
+  std::memcpy(key.data(), &address, sizeof key);
+  return key;
+}
+
+}  // namespace
+
+std::optional<TrackedFlow> tracked_flow(const fl_config& config, uint32_t number,
+                                        const fl_return& slot, uint32_t newest) {
+  const bool tcp = slot.protocol == IPPROTO_TCP;
+  if (slot.claim == 0 || (!tcp && slot.protocol != IPPROTO_UDP)) return std::nullopt;
+  const bool established = (slot.flags & FL_FLOW_ESTABLISHED) != 0;
+  if (tcp && is_closed(slot.flags)) return std::nullopt;
+  // Handshakes that nobody goes on with, and one question with its answer: after a second nothing
+  // more is expected, by the programs either.
+  const bool silent =
+      static_cast<int32_t>(newest - slot.last_seen) > static_cast<int32_t>(config.hz);
+  if (!established && silent) return std::nullopt;
+  TrackedFlow flow{.client = slot.client,
+                   .address = slot.address,
+                   .source = slot.source,
+                   .endpoint = slot.endpoint,
+                   .client_port = slot.client_port,
+                   .port = slot.port,
+                   .source_port = htons(static_cast<uint16_t>(number)),
+                   .endpoint_port = slot.endpoint_port,
+                   .protocol = slot.protocol};
+  flow.seconds = tcp ? (established ? config.tcp_established_seconds : kHandshake)
+                     : (established ? config.udp_stream_seconds : config.udp_seconds);
+  flow.seconds = std::max<uint32_t>(flow.seconds, 1);
+  return flow;
+}
+
+struct FlowCarrier::Pinned {
+  fl_config config;
+  Fd returns;
+  std::set<AddressKey> node_addresses;
+  ConntrackEntries entries;
+};
+
+namespace {
+
+Result<Fd> open_map(const std::string& directory, Map map, size_t value_size) {
+  const MapRow& row = row_of(map);
+  const std::string path = directory + "/" + std::string(row.name);
+  Result<Fd> pinned = open_pinned_map(path);
+  if (!pinned || value_size == 0) return pinned;
+  MapShape shape;
+  ASSIGN_OR_RETURN(shape, shape_of({pinned->get(), row.name, row.flag}));
+  if (shape.value_size == value_size) return pinned;
+  return Status::error(StatusCode::kUnsupported, "read", path, "a map of another layout");
+}
+
+Result<fl_config> read_config(int map) {
+  const uint32_t zero = 0;
+  fl_config config;
+  if (bpf_map_lookup_elem(map, &zero, &config) == 0) return config;
+  return Status::from_errno(errno, "read", "fl_config");
+}
+
+Result<std::set<AddressKey>> read_addresses(int map) {
+  Elements elements;
+  ASSIGN_OR_RETURN(elements, read_all({map, "fl_node_addresses", {}}));
+  std::set<AddressKey> addresses;
+  for (size_t i = 0; i < elements.count; ++i) {
+    fl_addr address;
+    std::memcpy(&address, elements.keys.data() + i * sizeof address, sizeof address);
+    addresses.insert(key_of(address));
+  }
+  return addresses;
+}
+
+// All slots that are claimed. A part at a time: the array is as large as the operator wanted it.
+Result<std::vector<Slot>> read_claimed(int map) {
+  std::vector<Slot> claimed;
+  std::vector<uint32_t> numbers(kSlotsACall);
+  std::vector<fl_return> records(kSlotsACall);
+  uint32_t next = 0;
+  bool begun = false;
+  for (;;) {
+    uint32_t count = kSlotsACall;
+    const int error = -bpf_map_lookup_batch(map, begun ? &next : nullptr, &next, numbers.data(),
+                                            records.data(), &count, nullptr);
+    if (error != 0 && error != ENOENT) return Status::from_errno(error, "read", "fl_returns");
+    for (uint32_t i = 0; i < count; ++i) {
+      if (records[i].claim != 0) claimed.push_back({numbers[i], records[i]});
+    }
+    if (error == ENOENT || count == 0) return claimed;
+    begun = true;
+  }
+}
+
+}  // namespace
+
+FlowCarrier::FlowCarrier(std::unique_ptr<Pinned> pinned) : pinned_(std::move(pinned)) {}
+FlowCarrier::~FlowCarrier() = default;
+FlowCarrier::FlowCarrier(FlowCarrier&&) noexcept = default;
+
+Result<FlowCarrier> FlowCarrier::open(const std::string& maps) {
+  Fd config;
+  ASSIGN_OR_RETURN(config, open_map(maps, Map::kConfig, sizeof(fl_config)));
+  Fd returns;
+  ASSIGN_OR_RETURN(returns, open_map(maps, Map::kReturns, sizeof(fl_return)));
+  Fd addresses;
+  ASSIGN_OR_RETURN(addresses, open_map(maps, Map::kNodeAddresses, 0));
+  auto settings = read_config(config.get());
+  if (!settings) return settings.status();
+  auto own = read_addresses(addresses.get());
+  if (!own) return own.status();
+  auto entries = ConntrackEntries::open();
+  if (!entries) return entries.status();
+  return FlowCarrier(std::make_unique<Pinned>(
+      Pinned{*settings, std::move(returns), *std::move(own), *std::move(entries)}));
+}
+
+// Those that no earlier call has found.
+Result<std::vector<TrackedFlow>> FlowCarrier::live_flows() {
+  std::vector<Slot> slots;
+  ASSIGN_OR_RETURN(slots, read_claimed(pinned_->returns.get()));
+  uint32_t newest = slots.empty() ? 0 : slots.front().record.last_seen;
+  for (const Slot& slot : slots) {
+    if (static_cast<int32_t>(slot.record.last_seen - newest) > 0) newest = slot.record.last_seen;
+  }
+  std::vector<TrackedFlow> flows;
+  for (const Slot& slot : slots) {
+    uint32_t& told = told_[slot.number];
+    if (told == slot.record.claim) continue;
+    const auto flow = tracked_flow(pinned_->config, slot.number, slot.record, newest);
+    if (!flow || pinned_->node_addresses.contains(key_of(flow->endpoint)) ||
+        pinned_->node_addresses.contains(key_of(flow->client))) {
+      continue;
+    }
+    told = slot.record.claim;
+    flows.push_back(*flow);
+  }
+  counts_.flows += flows.size();
+  return flows;
+}
+
+Status FlowCarrier::write(ConntrackEntries::Write how, std::span<const TrackedFlow> flows) {
+  const size_t room = std::min(conntrack_room(), flows.size());
+  counts_.refused += flows.size() - room;
+  return pinned_->entries.write(how, flows.first(room), [&](size_t, int) { ++counts_.refused; });
+}
+
+Status FlowCarrier::tell(bool stale) {
+  std::vector<TrackedFlow> flows;
+  ASSIGN_OR_RETURN(flows, live_flows());
+  for (TrackedFlow& flow : flows) flow.seconds = kLease;
+  return write(stale ? ConntrackEntries::Write::kReplace : ConntrackEntries::Write::kAdd, flows);
+}
+
+Status FlowCarrier::hand_over() {
+  std::vector<TrackedFlow> flows;
+  ASSIGN_OR_RETURN(flows, live_flows());
+  std::vector<TrackedFlow> unknown;
+  RETURN_IF_ERROR(pinned_->entries.write(ConntrackEntries::Write::kKeep, flows,
+                                         [&](size_t i, int) { unknown.push_back(flows[i]); }));
+  return write(ConntrackEntries::Write::kAdd, unknown);
+}
+
+}  // namespace fairlead::bpf

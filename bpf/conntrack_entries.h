@@ -1,0 +1,61 @@
+// Entries of the kernel's connection tracking, written as if the kernel had translated the
+// connections itself.
+//
+// Threads: one owner. Looks at the network namespace of the thread that opened it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "base/fd.h"
+#include "base/status.h"
+#include "bpf/layout.h"
+
+namespace fairlead::bpf {
+
+// Who speaks to whom, as the client writes it, and as its endpoint sees it.
+struct TrackedFlow {
+  fl_addr client = {}, address = {};   // IPv4 mapped, as everywhere in layout.h
+  fl_addr source = {}, endpoint = {};  // of the same family
+  fl_be16 client_port = 0, port = 0;
+  fl_be16 source_port = 0, endpoint_port = 0;
+  fl_u8 protocol = 0;    // TCP or UDP
+  uint32_t seconds = 0;  // how long without a packet; above zero
+};
+
+class ConntrackEntries {
+ public:
+  static Result<ConntrackEntries> open();
+
+  enum class Write {
+    kReplace,  // what is known about what the client writes, or its endpoint answers, goes first
+    kAdd,      // not where something is known
+    kKeep,     // only the time of one that is known
+  };
+  // Writes as many as the kernel takes, and visits the place of each that it refused, with its
+  // errno: EEXIST where what the client writes, or what the endpoint answers, is another
+  // connection's; ENOENT of kKeep; ENOMEM when the table is full. An error of its own ends it: no
+  // netlink, or none of the kernel's connection tracking in it.
+  //
+  // TCP entries are established, and take whatever sequence numbers come: the kernel has not seen
+  // where they are.
+  Status write(Write how, std::span<const TrackedFlow> flows,
+               const std::function<void(size_t, int)>& refused);
+
+ private:
+  explicit ConntrackEntries(Fd fd) : fd_(std::move(fd)), buffer_(64 << 10) {}
+  Status exchange(std::span<const uint8_t> messages, uint32_t last,
+                  const std::function<void(uint32_t, int)>& answered);
+
+  Fd fd_;
+  uint32_t sequence_ = 0;
+  std::vector<uint8_t> buffer_;
+};
+
+// How many more entries the table takes: half of what is free, the rest is for what begins.
+size_t conntrack_room();
+
+}  // namespace fairlead::bpf
