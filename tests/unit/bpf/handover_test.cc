@@ -21,6 +21,12 @@ class Handover : public PacketTest {
   void become(fl_handover state) {
     configure([state](fl_config& config) { config.handover = state; });
   }
+  // Where it leaves the node, having come in by another device.
+  void forwarded_by_the_stack(const harness::Packet& packet) {
+    via(Program::kEgress);
+    expect_pass(packet);
+    via(Program::kIngress);
+  }
   // A question from outside while this mode comes; whom the endpoint hears it from.
   std::string ask_from_outside() {
     serve_one(17);
@@ -63,13 +69,49 @@ TEST_F(Handover, AsideADatagramIsStillAnswered) {
 }
 
 // The other mode masquerades with ports of its own choice: one of them may have been a flow's.
-TEST_F(Handover, AsideTheSlotOfAnAnsweredQuestionIsSoonGivenUp) {
+TEST_F(Handover, AsideTheSlotOfAnAnsweredQuestionIsGivenUpInTheEnd) {
   serve_one(17);
   after(udp(kClient, kService));
   after(udp(kEndpoint, kClient));
   become(FL_HANDOVER_ASIDE);
-  datapath().let_pass(1);
+  datapath().let_pass(2);
   expect_pass(udp(kEndpoint, kClient));
+}
+
+// At once, where somebody is seen to speak from that port.
+TEST_F(Handover, AsideWhatTheOtherModeForwardsIsAnsweredOnAPortWhoseFlowIsOver) {
+  serve_one(17);
+  after(udp(kClient, kService));
+  after(udp(kEndpoint, kClient));
+  become(FL_HANDOVER_ASIDE);
+  forwarded_by_the_stack(udp(kClient, kEndpoint));
+  expect_pass(udp(kEndpoint, kClient));
+}
+
+TEST_F(Handover, AsideAQuestionOfOursOnItsWayOutIsNotTheOthers) {
+  serve_one(17);
+  after(udp(kClient, kService));
+  become(FL_HANDOVER_ASIDE);
+  forwarded_by_the_stack(udp(kClient, kEndpoint));
+  expect_forward(udp(kEndpoint, kClient), udp(kService, kClient).ttl(63));
+}
+
+TEST_F(Handover, AsideAConversationKeepsItsPort) {
+  serve_one(17);
+  after(udp(kClient, kService));
+  after(udp(kEndpoint, kClient));
+  after(udp(kClient, kService));
+  become(FL_HANDOVER_ASIDE);
+  forwarded_by_the_stack(udp(kClient, kEndpoint));
+  expect_forward(udp(kEndpoint, kClient), udp(kService, kClient).ttl(63));
+}
+
+TEST_F(Handover, InChargeWhatIsForwardedIsNotLookedAt) {
+  serve_one(17);
+  after(udp(kClient, kService));
+  after(udp(kEndpoint, kClient));
+  forwarded_by_the_stack(udp(kClient, kEndpoint));
+  expect_forward(udp(kEndpoint, kClient), udp(kService, kClient).ttl(63));
 }
 
 TEST_F(Handover, AsideTheSlotOfAnUnansweredQuestionIsKept) {
