@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "bpf/system.h"
 #include "bpf/tables.h"
+#include "bpf/tables_render.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -26,14 +27,6 @@ using dataplane::Address;
 using dataplane::Family;
 using dataplane::NodeRules;
 using dataplane::Prefix;
-
-fl_prefix_key prefix_key(uint32_t domain, const Prefix& prefix) {
-  fl_prefix_key key{};
-  key.prefix_bits = FL_PREFIX_FIXED_BITS + prefix.length() + (prefix.base().is_v4() ? 96U : 0U);
-  key.domain = htonl(domain);
-  key.address = to_wire(prefix.base());
-  return key;
-}
 
 fl_addr wire_or_zero(const std::optional<Address>& address) {
   return address ? to_wire(*address) : fl_addr{};

@@ -35,12 +35,12 @@ constexpr uint32_t kConnected = 1;  // TCP_ESTABLISHED, which UDP borrows
 
 // ---- Network namespaces ----
 
-using Directory = std::unique_ptr<DIR, int (*)(DIR*)>;
+using ProcDirectory = std::unique_ptr<DIR, int (*)(DIR*)>;
 
 // Calls `visit` with each entry of `path` whose name is a number.
 template <typename Visit>
 void each_number(const std::string& path, const Visit& visit) {
-  const Directory directory(::opendir(path.c_str()), ::closedir);
+  const ProcDirectory directory(::opendir(path.c_str()), ::closedir);
   if (!directory) return;  // it has ended
   while (const dirent* entry = ::readdir(directory.get())) {
     if (entry->d_name[0] >= '0' && entry->d_name[0] <= '9') visit(path + "/" + entry->d_name);

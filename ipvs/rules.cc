@@ -115,15 +115,16 @@ TableRules Writer::nat() const {
                                in_set(SetId::kLoadBalancerLocal, "dst,dst") + "-j RETURN",
                            "-j KUBE-MARK-MASQ"}});
   Chain node_ports{"KUBE-NODE-PORT", {}};
-  struct Row {
+  struct Sets {
     const char* protocol;
     SetId local;
     SetId all;
     const char* what;
   };
-  for (const Row& row : {Row{"tcp", SetId::kNodePortLocalTcp, SetId::kNodePortTcp, "dst"},
-                         Row{"udp", SetId::kNodePortLocalUdp, SetId::kNodePortUdp, "dst"},
-                         Row{"sctp", SetId::kNodePortLocalSctp, SetId::kNodePortSctp, "dst,dst"}}) {
+  for (const Sets& row :
+       {Sets{"tcp", SetId::kNodePortLocalTcp, SetId::kNodePortTcp, "dst"},
+        Sets{"udp", SetId::kNodePortLocalUdp, SetId::kNodePortUdp, "dst"},
+        Sets{"sctp", SetId::kNodePortLocalSctp, SetId::kNodePortSctp, "dst,dst"}}) {
     node_ports.rules.push_back(
         fmt::format("-p {} {}-j RETURN", row.protocol, in_set(row.local, row.what)));
     node_ports.rules.push_back(

@@ -13,7 +13,7 @@
 namespace fairlead::ipvs {
 namespace {
 
-constexpr size_t kMessageSize = 512;  // the largest request has some 200 bytes
+constexpr size_t kServerMessageSize = 512;  // the largest request has some 200 bytes
 
 class KernelServers final : public VirtualServers {
  public:
@@ -26,7 +26,7 @@ class KernelServers final : public VirtualServers {
 
  private:
   MessagePointer message(uint8_t command) const {
-    MessagePointer made(nlmsg_alloc_size(kMessageSize));
+    MessagePointer made(nlmsg_alloc_size(kServerMessageSize));
     if (made && genlmsg_put(made.get(), NL_AUTO_PORT, 0, family_, 0, 0, command,
                             IPVS_GENL_VERSION) == nullptr) {
       made.reset();

@@ -38,7 +38,7 @@ size_t index_of(Family family) {
   return family == Family::kIPv4 ? 0 : 1;
 }
 
-double seconds(nanoseconds duration) {
+double in_seconds(nanoseconds duration) {
   return std::chrono::duration<double>(duration).count();
 }
 
@@ -234,7 +234,7 @@ void SyncLoop::sync(Time now) {
   const Time compile_start = steady_clock::now();
   compile_changed();
   parts_.metrics->histogram(Metric::kCompileDuration)
-      .observe(seconds(steady_clock::now() - compile_start));
+      .observe(in_seconds(steady_clock::now() - compile_start));
 
   if (!rules_) {
     if (const Status started = parts_.backend->start(*delta.node); !started) {
@@ -393,11 +393,11 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
   }
   for (const Family family : options_.families) {
     const std::string_view label = to_string(family);
-    metrics.histogram(Metric::kSyncDuration, {label}).observe(seconds(end - snapshot));
+    metrics.histogram(Metric::kSyncDuration, {label}).observe(in_seconds(end - snapshot));
     metrics
         .histogram(delta.complete ? Metric::kSyncFullDuration : Metric::kSyncPartialDuration,
                    {label})
-        .observe(seconds(end - snapshot));
+        .observe(in_seconds(end - snapshot));
     metrics.gauge(Metric::kSyncLastTimestamp, {label}).set(now_seconds);
     if (delta.complete) {
       metrics.gauge(Metric::kTableEntries, {label}).set(entries[index_of(family)]);
@@ -409,14 +409,14 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
     metrics.gauge(Metric::kNoLocalEndpoints, {label, "external"}).set(missing(1));
     parts_.health->applied(family, snapshot);
   }
-  metrics.histogram(Metric::kApplyDuration).observe(seconds(took));
+  metrics.histogram(Metric::kApplyDuration).observe(in_seconds(took));
   metrics.counter(Metric::kBackendOperations).add(static_cast<double>(ack.operations));
   metrics.gauge(Metric::kAcknowledgedGeneration).set(static_cast<double>(ack.generation));
   metrics.gauge(Metric::kServiceChangesPending).set(0);
   metrics.gauge(Metric::kEndpointChangesPending).set(0);
   service_changes_ = endpoint_changes_ = 0;
   if (oldest_message_) {
-    metrics.histogram(Metric::kWatchToKernel).observe(seconds(end - *oldest_message_));
+    metrics.histogram(Metric::kWatchToKernel).observe(in_seconds(end - *oldest_message_));
     oldest_message_.reset();
   }
   for (const auto& [family, micros] : trigger_times_) {
@@ -434,11 +434,11 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
     parts_.health->first_sync_done();
     metrics.gauge(Metric::kFirstSyncDone).set(1);
     LOG_INFO("first sync: {} service ports, {} kernel objects changed, {:.0f} ms", table_.size(),
-             ack.operations, seconds(end - snapshot) * 1e3);
+             ack.operations, in_seconds(end - snapshot) * 1e3);
   } else {
     LOG_V(2, "sync {}: {} upserted, {} removed, {} kernel objects, {:.2f} ms", ack.generation,
           delta.upserted.size(), delta.removed.size(), ack.operations,
-          seconds(end - snapshot) * 1e3);
+          in_seconds(end - snapshot) * 1e3);
   }
   // A restart changes next to nothing but has read the whole table.
   if (delta.complete || ack.operations > kTrimAfterOperations) ::malloc_trim(0);
@@ -463,7 +463,7 @@ void SyncLoop::audit(Time now) {
   if (!parts_.backend->disturbed()) return;
   const Result<dataplane::AuditReport> report = parts_.backend->audit();
   const Time end = steady_clock::now();
-  parts_.metrics->histogram(Metric::kAuditDuration).observe(seconds(end - now));
+  parts_.metrics->histogram(Metric::kAuditDuration).observe(in_seconds(end - now));
   if (!report) {
     LOG_WARNING("audit: {}", report.status().message());
     return;

@@ -9,7 +9,7 @@ namespace fairlead::client {
 
 namespace {
 
-constexpr std::string_view kOperation = "load in-cluster configuration";
+constexpr std::string_view kLoadInCluster = "load in-cluster configuration";
 
 }  // namespace
 
@@ -17,7 +17,7 @@ Result<ClientConfig> load_in_cluster(const std::string& root) {
   const char* host = std::getenv("KUBERNETES_SERVICE_HOST");
   const char* port = std::getenv("KUBERNETES_SERVICE_PORT");
   if (!host || !*host || !port || !*port) {
-    return Status::error(StatusCode::kNotFound, kOperation, "environment",
+    return Status::error(StatusCode::kNotFound, kLoadInCluster, "environment",
                          "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set");
   }
   const bool bare_ipv6 =
@@ -35,7 +35,7 @@ Result<ClientConfig> load_in_cluster(const std::string& root) {
   config.token_file = root + "/token";
   ASSIGN_OR_RETURN(const std::string token, read_whole_file(config.token_file));
   if (token.empty()) {
-    return Status::error(StatusCode::kInvalid, kOperation, config.token_file, "is empty");
+    return Status::error(StatusCode::kInvalid, kLoadInCluster, config.token_file, "is empty");
   }
   return config;
 }

@@ -11,7 +11,7 @@
 namespace fairlead::net {
 namespace {
 
-constexpr size_t kReadSize = size_t{16} << 10;
+constexpr size_t kHttp2ReadSize = size_t{16} << 10;
 constexpr size_t kMaxHead = size_t{64} << 10;
 constexpr size_t kWriteSize = size_t{64} << 10;
 constexpr uint32_t kMaxStreams = 250;
@@ -84,7 +84,7 @@ class Http2Connection final : public Connection,
   std::unordered_map<int32_t, std::unique_ptr<Http2Stream>> streams_;
   std::string output_;
   size_t output_offset_ = 0;
-  char read_buffer_[kReadSize];
+  char read_buffer_[kHttp2ReadSize];
   bool writing_ = false;
   bool busy_ = false;     // inside nghttp2, which must not be entered again
   bool greeted_ = false;  // the peer's SETTINGS have come

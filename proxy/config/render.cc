@@ -53,16 +53,16 @@ void walk(const std::map<std::string_view, Value>& fields, Open open, Close clos
   for (; !blocks.empty(); blocks.pop_back()) close();
 }
 
-std::string quoted(std::string_view text) {
+std::string json_quoted(std::string_view text) {
   return JsonWriter().string(text).take();
 }
 
 // Every string in quotes: what YAML takes for a number or a boolean is nobody's favourite subject.
 std::string yaml_scalar(const Value& value) {
-  if (const auto* text = std::get_if<std::string>(&value)) return quoted(*text);
+  if (const auto* text = std::get_if<std::string>(&value)) return json_quoted(*text);
   if (const auto* list = std::get_if<std::vector<std::string>>(&value)) {
     std::string items;
-    for (const std::string& item : *list) items += (items.empty() ? "" : ", ") + quoted(item);
+    for (const std::string& item : *list) items += (items.empty() ? "" : ", ") + json_quoted(item);
     return "[" + items + "]";
   }
   return to_text(value);

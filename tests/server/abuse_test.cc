@@ -21,7 +21,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kPath[] = "/api/v1/namespaces/default/configmaps";
 constexpr char kJson[] = "application/json";
 
 std::string config_map(std::string_view name, size_t bytes) {

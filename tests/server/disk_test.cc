@@ -24,8 +24,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-constexpr char kPath[] = "/api/v1/namespaces/default/configmaps";
-
 std::string config_map(std::string_view name) {
   return fmt::format(R"({{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"{}"}}}})",
                      name);

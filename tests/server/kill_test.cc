@@ -20,7 +20,6 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr char kPath[] = "/api/v1/namespaces/default/configmaps";
 constexpr int kWriters = 6;
 
 int64_t number(std::string_view text) {

@@ -18,7 +18,6 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr char kPath[] = "/api/v1/namespaces/default/configmaps";
 constexpr char kLease[] =
     "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases/fairlead-controllers";
 

@@ -14,6 +14,9 @@
 
 namespace fairlead::server_test {
 
+// The collection that tests write to where any would do.
+inline constexpr char kPath[] = "/api/v1/namespaces/default/configmaps";
+
 class ServerProcess {
  public:
   // `directory` exists; data and log go into it. Ends the test program when the server does not

@@ -12,7 +12,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-constexpr const char* kServices = "/api/v1/services";
+constexpr const char* kServicesPath = "/api/v1/services";
 
 class StoreTest : public ::testing::Test {
  protected:
@@ -131,7 +131,7 @@ TEST_F(StoreTest, HistoryIsBounded) {
 }
 
 TEST_F(StoreTest, FindsTypes) {
-  EXPECT_EQ(store_.find(kServices), &services_);
+  EXPECT_EQ(store_.find(kServicesPath), &services_);
   EXPECT_EQ(store_.find("/api/v1/pods"), nullptr);
   EXPECT_EQ(store_.find_kind("v1", "Service"), &services_);
 }

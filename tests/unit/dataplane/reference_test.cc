@@ -12,14 +12,14 @@ using testing::address;
 using testing::group;
 using testing::prefix;
 
-struct Case {
+struct PathCase {
   const char* what;
   const char* source;
   const char* destination;
   uint16_t port;
   const char* expected;  // fate, targets, snat
 };
-void PrintTo(const Case& c, std::ostream* out) {
+void PrintTo(const PathCase& c, std::ostream* out) {
   *out << c.what;
 }
 
@@ -61,10 +61,10 @@ ReferenceEvaluator world() {
   return {std::move(entries), rules, {address("192.0.2.10"), address("127.0.0.1")}};
 }
 
-class Reference : public ::testing::TestWithParam<Case> {};
+class Reference : public ::testing::TestWithParam<PathCase> {};
 
 TEST_P(Reference, Says) {
-  const Case& c = GetParam();
+  const PathCase& c = GetParam();
   const Packet packet{
       {address(c.source), 40000}, {address(c.destination), c.port}, Protocol::kTcp, ""};
   EXPECT_EQ(describe(world().evaluate(packet)), c.expected);
@@ -73,20 +73,21 @@ TEST_P(Reference, Says) {
 INSTANTIATE_TEST_SUITE_P(
     Packets, Reference,
     ::testing::Values(
-        Case{"pod to cluster IP", "10.1.0.9", "10.96.0.1", 80, "forwarded 10.1.0.1 10.2.0.1"},
-        Case{"node to cluster IP", "192.0.2.10", "10.96.0.1", 80,
-             "forwarded 10.1.0.1 10.2.0.1 snat"},
-        Case{"outside to node port", "198.51.100.7", "192.0.2.10", 30080, "forwarded 10.1.0.1"},
-        Case{"pod to node port", "10.1.0.9", "192.0.2.10", 30080, "forwarded 10.1.0.1 10.2.0.1"},
-        Case{"node port on loopback", "127.0.0.1", "127.0.0.1", 30080, "untouched"},
-        Case{"allowed source", "198.51.100.7", "203.0.113.1", 80, "forwarded 10.1.0.1"},
-        Case{"other source", "198.51.101.7", "203.0.113.1", 80, "dropped"},
-        Case{"no local endpoint", "198.51.100.7", "192.0.2.10", 30081, "dropped"},
-        Case{"no local endpoint, from a pod", "10.1.0.9", "192.0.2.10", 30081,
-             "forwarded 10.2.0.1"},
-        Case{"port that the service lacks", "10.1.0.9", "10.96.0.1", 81, "rejected"},
-        Case{"address that no service has", "10.1.0.9", "10.96.0.77", 80, "dropped"},
-        Case{"somebody else", "10.1.0.9", "192.0.2.99", 80, "untouched"}));
+        PathCase{"pod to cluster IP", "10.1.0.9", "10.96.0.1", 80, "forwarded 10.1.0.1 10.2.0.1"},
+        PathCase{"node to cluster IP", "192.0.2.10", "10.96.0.1", 80,
+                 "forwarded 10.1.0.1 10.2.0.1 snat"},
+        PathCase{"outside to node port", "198.51.100.7", "192.0.2.10", 30080, "forwarded 10.1.0.1"},
+        PathCase{"pod to node port", "10.1.0.9", "192.0.2.10", 30080,
+                 "forwarded 10.1.0.1 10.2.0.1"},
+        PathCase{"node port on loopback", "127.0.0.1", "127.0.0.1", 30080, "untouched"},
+        PathCase{"allowed source", "198.51.100.7", "203.0.113.1", 80, "forwarded 10.1.0.1"},
+        PathCase{"other source", "198.51.101.7", "203.0.113.1", 80, "dropped"},
+        PathCase{"no local endpoint", "198.51.100.7", "192.0.2.10", 30081, "dropped"},
+        PathCase{"no local endpoint, from a pod", "10.1.0.9", "192.0.2.10", 30081,
+                 "forwarded 10.2.0.1"},
+        PathCase{"port that the service lacks", "10.1.0.9", "10.96.0.1", 81, "rejected"},
+        PathCase{"address that no service has", "10.1.0.9", "10.96.0.77", 80, "dropped"},
+        PathCase{"somebody else", "10.1.0.9", "192.0.2.99", 80, "untouched"}));
 
 }  // namespace
 }  // namespace fairlead::dataplane

@@ -18,16 +18,17 @@ TEST(Text, PercentDecode) {
 }
 
 TEST(Text, SplitTarget) {
-  struct Case {
+  struct Target {
     const char* target;
     bool ok;
     const char* path;
     const char* query;
   };
-  for (const Case& each : {Case{"/a/b?c=d?e", true, "/a/b", "c=d?e"}, Case{"/", true, "/", ""},
-                           Case{"http://h:1/x", true, "/x", ""}, Case{"http://h?q", true, "/", "q"},
-                           Case{"*", true, "*", ""}, Case{"a/b", false, "", ""},
-                           Case{"", false, "", ""}, Case{"/%zz", false, "", ""}}) {
+  for (const Target& each :
+       {Target{"/a/b?c=d?e", true, "/a/b", "c=d?e"}, Target{"/", true, "/", ""},
+        Target{"http://h:1/x", true, "/x", ""}, Target{"http://h?q", true, "/", "q"},
+        Target{"*", true, "*", ""}, Target{"a/b", false, "", ""}, Target{"", false, "", ""},
+        Target{"/%zz", false, "", ""}}) {
     std::string path;
     std::string query;
     EXPECT_EQ(split_target(each.target, path, query), each.ok) << each.target;

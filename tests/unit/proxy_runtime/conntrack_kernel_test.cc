@@ -22,7 +22,7 @@ using dataplane::Protocol;
 using dataplane::SocketAddress;
 using testing::UnorderedElementsAre;
 
-SocketAddress at(const std::string& address, uint16_t port) {
+SocketAddress socket_at(const std::string& address, uint16_t port) {
   return {Address::parse(address).value(), port};
 }
 
@@ -128,50 +128,52 @@ class ConntrackKernelTest : public testing::Test {
 
 TEST_F(ConntrackKernelTest, DeletesExactlyTheStaleFlows) {
   in_node([&](ConntrackTable& table) {
-    send_datagram(at("10.96.0.10", 53));    // translated
-    send_datagram(at("10.96.0.11", 53));    // never translated
-    send_datagram(at("192.0.2.1", 30053));  // a node port without a rule
-    send_datagram(at("192.0.2.1", 7));      // not a service
-    send_datagram(at("fd00:96::a", 53));
+    send_datagram(socket_at("10.96.0.10", 53));    // translated
+    send_datagram(socket_at("10.96.0.11", 53));    // never translated
+    send_datagram(socket_at("192.0.2.1", 30053));  // a node port without a rule
+    send_datagram(socket_at("192.0.2.1", 7));      // not a service
+    send_datagram(socket_at("fd00:96::a", 53));
     ASSERT_THAT(destinations(table, udp4_), UnorderedElementsAre("10.96.0.10:53", "10.96.0.11:53",
                                                                  "192.0.2.1:30053", "192.0.2.1:7"));
     ASSERT_THAT(destinations(table, udp6_), UnorderedElementsAre("[fd00:96::a]:53"));
 
-    const auto kept =
-        reconcile({{change(Protocol::kUdp, at("10.96.0.10", 53), {at("10.0.0.1", 5353)}),
-                    change(Protocol::kUdp, at("10.96.0.11", 53), {at("10.0.0.1", 5353)}),
-                    change(Protocol::kUdp, {Address(), 30053}, {at("10.0.0.1", 5353)}),
-                    change(Protocol::kUdp, at("fd00:96::a", 53), {at("fd00:1::1", 5353)})},
-                   {Address::parse("192.0.2.1").value()}});
+    const auto kept = reconcile(
+        {{change(Protocol::kUdp, socket_at("10.96.0.10", 53), {socket_at("10.0.0.1", 5353)}),
+          change(Protocol::kUdp, socket_at("10.96.0.11", 53), {socket_at("10.0.0.1", 5353)}),
+          change(Protocol::kUdp, {Address(), 30053}, {socket_at("10.0.0.1", 5353)}),
+          change(Protocol::kUdp, socket_at("fd00:96::a", 53), {socket_at("fd00:1::1", 5353)})},
+         {Address::parse("192.0.2.1").value()}});
     ASSERT_EQ(kept.size(), 2U);
     EXPECT_EQ(kept[0].deleted, 2U);
     EXPECT_EQ(kept[1].deleted, 0U);
     EXPECT_THAT(destinations(table, udp4_), UnorderedElementsAre("10.96.0.10:53", "192.0.2.1:7"));
 
     // The endpoint moves: the one request names one address, so the kernel filters by it.
-    const auto moved =
-        reconcile({{change(Protocol::kUdp, at("10.96.0.10", 53), {at("10.0.0.9", 5353)})}, {}});
+    const auto moved = reconcile(
+        {{change(Protocol::kUdp, socket_at("10.96.0.10", 53), {socket_at("10.0.0.9", 5353)})}, {}});
     EXPECT_EQ(moved.at(0).deleted, 1U);
     EXPECT_EQ(moved.at(0).scanned, 1U);
     EXPECT_THAT(destinations(table, udp4_), UnorderedElementsAre("192.0.2.1:7"));
 
-    reconcile({{change(Protocol::kUdp, at("fd00:96::a", 53), {})}, {}});
+    reconcile({{change(Protocol::kUdp, socket_at("fd00:96::a", 53), {})}, {}});
     EXPECT_TRUE(destinations(table, udp6_).empty());
   });
 }
 
 TEST_F(ConntrackKernelTest, TheKernelFiltersByProtocol) {
   in_node([&](ConntrackTable& table) {
-    send_datagram(at("10.96.0.10", 53));
-    send_sctp_init(at("10.96.0.10", 36412));
+    send_datagram(socket_at("10.96.0.10", 53));
+    send_sctp_init(socket_at("10.96.0.10", 36412));
     const ConntrackFilter sctp{Family::kIPv4, Protocol::kSctp, {}};
     ASSERT_THAT(destinations(table, udp4_), UnorderedElementsAre("10.96.0.10:53"));
     ASSERT_THAT(destinations(table, sctp), UnorderedElementsAre("10.96.0.10:36412"));
 
     // Its endpoint serves: left alone. Gone: deleted.
-    reconcile({{change(Protocol::kSctp, at("10.96.0.10", 36412), {at("10.0.0.1", 36412)})}, {}});
+    reconcile(
+        {{change(Protocol::kSctp, socket_at("10.96.0.10", 36412), {socket_at("10.0.0.1", 36412)})},
+         {}});
     EXPECT_THAT(destinations(table, sctp), UnorderedElementsAre("10.96.0.10:36412"));
-    reconcile({{change(Protocol::kSctp, at("10.96.0.10", 36412), {})}, {}});
+    reconcile({{change(Protocol::kSctp, socket_at("10.96.0.10", 36412), {})}, {}});
     EXPECT_TRUE(destinations(table, sctp).empty());
     EXPECT_THAT(destinations(table, udp4_), UnorderedElementsAre("10.96.0.10:53"));
   });
@@ -179,7 +181,7 @@ TEST_F(ConntrackKernelTest, TheKernelFiltersByProtocol) {
 
 TEST_F(ConntrackKernelTest, AFlowIsDeletedByItsIdentity) {
   in_node([&](ConntrackTable& table) {
-    send_datagram(at("10.96.0.11", 53));
+    send_datagram(socket_at("10.96.0.11", 53));
     ConntrackFlow flow;
     ASSERT_TRUE(table
                     .list(udp4_,
@@ -198,7 +200,7 @@ TEST_F(ConntrackKernelTest, AFlowIsDeletedByItsIdentity) {
 
 TEST_F(ConntrackKernelTest, AListMayBeGivenUp) {
   in_node([&](ConntrackTable& table) {
-    for (uint16_t port = 1; port <= 2000; ++port) send_datagram(at("10.96.0.11", port));
+    for (uint16_t port = 1; port <= 2000; ++port) send_datagram(socket_at("10.96.0.11", port));
     size_t seen = 0;
     ASSERT_TRUE(table.list(udp4_, [&](const ConntrackFlow&) { return ++seen < 3; }).ok());
     EXPECT_EQ(seen, 3U);
