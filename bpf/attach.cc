@@ -261,6 +261,7 @@ uint64_t Attachments::follow(std::span<const DevicePlan> plan) {
     each = hooks_.erase(each);
     ++changes;
   }
+  if (!tcx_) std::for_each(left.begin(), left.end(), remove_empty_clsact);
   std::erase_if(xdp_refused_, [&](const auto& each) { return !planned.contains(each.first); });
   for (const uint32_t device : left) {
     if (!planned.contains(device)) LOG_INFO("device {}: no longer served", device);
@@ -313,7 +314,7 @@ Result<uint64_t> Attachments::repair() {
   return repaired;
 }
 
-Status detach_all(const std::string& pin_path) {
+Status detach_all(const std::string& pin_path, EmptyClsact clsact) {
   Status first;
   const auto note = [&first](Status status) {
     if (first.ok() && !status) first = std::move(status);
@@ -331,7 +332,10 @@ Status detach_all(const std::string& pin_path) {
   }
   auto classifiers = find_classifiers();
   if (!classifiers) return classifiers.status();
-  for (const auto& classifier : *classifiers) note(classifier->detach());
+  for (const auto& classifier : *classifiers) {
+    note(classifier->detach());
+    if (clsact == EmptyClsact::kRemove) remove_empty_clsact(classifier->name().device);
+  }
   note(remove_pins(pin_path));
   ::umount2(std::string(kOwnCgroup2).c_str(), MNT_DETACH);  // mounted for want of another one
   return first;

@@ -91,8 +91,12 @@ class Attachments {
   std::map<uint32_t, std::string> xdp_refused_;  // device to reason: not tried again
 };
 
+// A clsact that the last classifier leaves empty. While the kernel adds or removes one, the device
+// drops all that it should send (dev_deactivate(): milliseconds): to keep it costs no packet.
+enum class EmptyClsact { kRemove, kKeep };
+
 // Takes away whatever any version of this code ever put anywhere in this network namespace or below
 // `pin_path`. No error when there is nothing.
-Status detach_all(const std::string& pin_path);
+Status detach_all(const std::string& pin_path, EmptyClsact clsact = EmptyClsact::kRemove);
 
 }  // namespace fairlead::bpf

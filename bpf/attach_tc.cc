@@ -41,7 +41,7 @@ class Classifier final : public Hook {
 
   Status detach() override {
     const LibbpfLog quiet;
-    bpf_tc_hook hook = place();
+    const bpf_tc_hook hook = place();
     LIBBPF_OPTS(bpf_tc_opts, options);
     options.handle = kHandle;
     options.priority = kPriority;
@@ -49,12 +49,16 @@ class Classifier final : public Hook {
     if (error != 0 && error != ENOENT && error != EINVAL && error != ENODEV) {
       return Status::from_errno(error, "detach", label());
     }
-    // The qdisc goes with its last classifier, whoever made it.
-    if (has_classifiers() == false) {
-      hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
-      bpf_tc_hook_destroy(&hook);
-    }
     return {};
+  }
+
+  // clsact without any classifier, whoever made it.
+  void remove_empty_place() const {
+    const LibbpfLog quiet;
+    if (has_classifiers() != false) return;
+    bpf_tc_hook hook = place();
+    hook.attach_point = static_cast<bpf_tc_attach_point>(BPF_TC_INGRESS | BPF_TC_EGRESS);
+    bpf_tc_hook_destroy(&hook);
   }
 
   Status pin(const std::string&) override { return {}; }  // it stays by itself
@@ -128,6 +132,10 @@ Result<std::unique_ptr<Hook>> attach_classifier(Program program, int fd, uint32_
   auto classifier = std::make_unique<Classifier>(HookName{program, device, {}});
   RETURN_IF_ERROR(classifier->attach(fd));
   return std::unique_ptr<Hook>(std::move(classifier));
+}
+
+void remove_empty_clsact(uint32_t device) {
+  Classifier(HookName{Program::kIngress, device, {}}).remove_empty_place();
 }
 
 Result<std::vector<std::unique_ptr<Hook>>> find_classifiers() {

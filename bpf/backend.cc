@@ -121,7 +121,7 @@ class EbpfBackend final : public dataplane::Backend {
   std::vector<DevicePlan> plan_;
   uint64_t netns_cookie_ = 0;
   bool attached_ = false;
-  bool released_ = false;  // to another mode
+  bool released_ = false;   // to another mode
   bool serve_due_ = false;  // the last attempt failed
   // Nothing was attached before: another mode may be in charge, and stays so until every place is
   // attached and every service known. Half of either would translate questions and no answers, or
@@ -392,7 +392,7 @@ Status EbpfBackend::remove_all() {
   tables_.reset();
   maps_.reset();
   object_.reset();
-  return detach_all(options_.pin_path);
+  return detach_all(options_.pin_path, released_ ? EmptyClsact::kKeep : EmptyClsact::kRemove);
 }
 
 }  // namespace

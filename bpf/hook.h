@@ -61,6 +61,8 @@ Result<std::unique_ptr<Hook>> attach_to_cgroup(Program program, int fd, int cgro
 // tc
 Result<std::unique_ptr<Hook>> attach_tcx(Program program, int fd, uint32_t device);
 Result<std::unique_ptr<Hook>> attach_classifier(Program program, int fd, uint32_t device);
+// Where no classifier of anybody is left. Costs packets that the device is sending.
+void remove_empty_clsact(uint32_t device);
 // Our classifiers on every device of this network namespace.
 Result<std::vector<std::unique_ptr<Hook>>> find_classifiers();
 

@@ -1,4 +1,6 @@
 // Another --proxy-mode on a live node, with traffic flowing: over every ordered pair of modes.
+#include <sys/utsname.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <sstream>
@@ -9,13 +11,25 @@ namespace fairlead::e2e {
 namespace {
 
 // Whether a connection that is open when the mode changes must live on. docs/modes.md gives the
-// reasons: connection tracking carries what netfilter translates, a socket that the eBPF mode has
-// connected to an endpoint needs nobody any more, and what eBPF programs translate on the way ends
-// with them.
+// reasons: connection tracking carries what netfilter translates, and what eBPF programs have told
+// it of when they go; a socket that the eBPF mode has connected to an endpoint needs nobody any
+// more.
 bool carries(const std::string& from, const std::string& to) {
   if (from == "ebpf") return true;
   if (from == "ipvs") return false;
   return to != "ebpf";
+}
+
+// Before Linux 6.6 a device must be given a clsact, and drops what it should send meanwhile.
+bool gives_devices_a_qdisc() {
+  utsname kernel{};
+  int major = 0;
+  int minor = 0;
+  if (::uname(&kernel) != 0) return false;
+  std::istringstream release(kernel.release);
+  char dot = 0;
+  release >> major >> dot >> minor;
+  return release && std::pair(major, minor) < std::pair(6, 6);
 }
 
 class ModeSwitch : public Scenario {
@@ -74,7 +88,8 @@ class ModeSwitch : public Scenario {
   }
 
   // Traffic goes on, and nothing of the old mode stays behind.
-  static constexpr int kHeld = 300;
+  // Of each protocol: so many that a port given to two of them is no rare accident.
+  static constexpr int kHeld = 100;
   void switches_to(const std::string& next) {
     if (next == mode()) GTEST_SKIP() << "that is the mode it is in";
     const auto known = std::find_if(modes().begin(), modes().end(),
@@ -130,9 +145,8 @@ class ModeSwitch : public Scenario {
         << remains(mode(), next);
     const Traffic::Report report = traffic.stop();
     EXPECT_GT(report.asked, 50U);
-    EXPECT_EQ(report.failed, 0U) << "of " << report.asked << ":\n" << report.failures;
-    std::fprintf(stderr, "XX %s to %s: asked %lu failed %lu\n", mode().c_str(), next.c_str(),
-                 report.asked, report.failed);
+    const uint64_t allowed = next == "ebpf" && gives_devices_a_qdisc() ? report.asked / 100 : 0;
+    EXPECT_LE(report.failed, allowed) << "of " << report.asked << ":\n" << report.failures;
     for (Open& each : open) {
       if (!carries(mode(), next)) continue;
       const Answer last = each.conversation.exchange();

@@ -131,7 +131,7 @@ class Call {
     const std::string_view any = family == AF_INET ? "0.0.0.0" : "::";
     const std::string_view host =
         question_.source_address.empty() ? any : std::string_view(question_.source_address);
-    for (int attempts = 100; attempts > 0; --attempts) {
+    for (int attempts = 1000; attempts > 0; --attempts) {  // neighbours may be held
       uint16_t port = question_.source_port;
       if (port == 0 && own_port) port = next_port();
       const KernelAddress from = kernel_address(host, port);

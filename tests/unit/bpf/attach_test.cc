@@ -323,6 +323,17 @@ TEST_F(AttachTest, AnotherCgroupIsMovedTo) {
   EXPECT_EQ(shell("rmdir " + other), "");
 }
 
+TEST_F(AttachTest, DetachingWithoutALostPacketLeavesClsact) {
+  cable("one", "two");
+  const PassingPrograms programs;
+  Loader run(cgroup(), programs.fds(), false);
+  ASSERT_TRUE(run.start().ok());
+  run.attachments.follow(std::array{plan("one")});
+  ASSERT_TRUE(detach_all(std::string(kPinPath), EmptyClsact::kKeep).ok());
+  EXPECT_THAT(shell("bpftool net show"), Not(HasSubstr("fl_")));
+  EXPECT_THAT(shell("tc qdisc show dev one"), HasSubstr("clsact"));
+}
+
 TEST_F(AttachTest, DetachingAllLeavesNothing) {
   cable("one", "two");
   cable("three", "four");
