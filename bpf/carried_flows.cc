@@ -35,7 +35,7 @@ bool is_closed(uint32_t flags) {
 }
 
 using AddressKey = std::array<uint32_t, 4>;
-AddressKey key_of(const fl_addr& address) {
+AddressKey address_key(const fl_addr& address) {
   AddressKey key;
   static_assert(sizeof key == sizeof address);
   std::memcpy(key.data(), &address, sizeof key);
@@ -104,7 +104,7 @@ Result<std::set<AddressKey>> read_addresses(int map) {
   for (size_t i = 0; i < elements.count; ++i) {
     fl_addr address;
     std::memcpy(&address, elements.keys.data() + i * sizeof address, sizeof address);
-    addresses.insert(key_of(address));
+    addresses.insert(address_key(address));
   }
   return addresses;
 }
@@ -165,8 +165,8 @@ Result<std::vector<TrackedFlow>> FlowCarrier::live_flows() {
     uint32_t& told = told_[slot.number];
     if (told == slot.record.claim) continue;
     const auto flow = tracked_flow(pinned_->config, slot.number, slot.record, newest);
-    if (!flow || pinned_->node_addresses.contains(key_of(flow->endpoint)) ||
-        pinned_->node_addresses.contains(key_of(flow->client))) {
+    if (!flow || pinned_->node_addresses.contains(address_key(flow->endpoint)) ||
+        pinned_->node_addresses.contains(address_key(flow->client))) {
       continue;
     }
     told = slot.record.claim;

@@ -18,7 +18,7 @@ namespace fairlead::bpf {
 namespace {
 
 constexpr uint8_t kTcpEstablished = 3;   // enum tcp_conntrack
-constexpr size_t kBatch = 64;            // entries a system call
+constexpr size_t kEntriesACall = 64;     // entries a system call
 constexpr uint32_t kNobodysConcern = 0;  // the number of a message whose answer is not read
 
 bool is_ipv4(const fl_addr& address) {
@@ -178,9 +178,9 @@ Status ConntrackEntries::exchange(std::span<const uint8_t> messages, uint32_t la
 Status ConntrackEntries::write(Write how, std::span<const TrackedFlow> flows,
                                const std::function<void(size_t, int)>& refused) {
   int hopeless = 0;
-  for (size_t first = 0; first < flows.size(); first += kBatch) {
+  for (size_t first = 0; first < flows.size(); first += kEntriesACall) {
     const std::span<const TrackedFlow> batch =
-        flows.subspan(first, std::min(kBatch, flows.size() - first));
+        flows.subspan(first, std::min(kEntriesACall, flows.size() - first));
     Messages messages;
     const uint32_t base = sequence_ + 1;
     for (const TrackedFlow& flow : batch) {

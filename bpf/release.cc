@@ -43,7 +43,7 @@ std::string maps_of(const std::string& pin_path, const std::string& version) {
 }
 
 // What cannot be carried ends with the programs: no error.
-void log_failure(const Status& status) {
+void warn_unless_carried(const Status& status) {
   if (status || status.code() == StatusCode::kNotFound) return;
   LOG_WARNING("connection tracking does not take the flows of eBPF programs: {}", status.message());
 }
@@ -53,7 +53,7 @@ std::optional<FlowCarrier> carrier_of(const std::string& pin_path, const std::st
   if (version != fmt::format("v{}", FL_LAYOUT_VERSION)) return std::nullopt;
   auto carrier = FlowCarrier::open(maps_of(pin_path, version));
   if (carrier) return *std::move(carrier);
-  log_failure(carrier.status());
+  warn_unless_carried(carrier.status());
   return std::nullopt;
 }
 
@@ -66,9 +66,9 @@ Result<bool> release_pins(const std::string& pin_path) {
     std::optional<FlowCarrier> carrier = carrier_of(pin_path, version);
     // Most of them before anything can meet them, then those that have begun meanwhile; the less
     // time that took, the fewer are left for when they stand aside.
-    for (int round = 0; round < 3 && carrier; ++round) log_failure(carrier->tell(true));
+    for (int round = 0; round < 3 && carrier; ++round) warn_unless_carried(carrier->tell(true));
     RETURN_IF_ERROR(begin_nothing(maps_of(pin_path, version)));
-    if (carrier) log_failure(carrier->tell(false));
+    if (carrier) warn_unless_carried(carrier->tell(false));
   }
   return !versions.empty();
 }
@@ -78,7 +78,7 @@ void hand_over_flows(const std::string& pin_path) {
   for (const std::string& version : versions ? *versions : std::vector<std::string>()) {
     std::optional<FlowCarrier> carrier = carrier_of(pin_path, version);
     if (!carrier) continue;
-    log_failure(carrier->hand_over());
+    warn_unless_carried(carrier->hand_over());
     LOG_INFO("connection tracking goes on with {} flows of eBPF programs, and has no place for {}",
              carrier->counts().flows - carrier->counts().refused, carrier->counts().refused);
   }
