@@ -64,7 +64,7 @@ Result<RsaKeyPair> make_rsa_key_pair() {
                                                   nullptr, nullptr) == 1 &&
                   ::PEM_write_bio_PUBKEY(public_bio.get(), key.get()) == 1;
   if (!ok) return openssl_error("create", "RSA key");
-  return RsaKeyPair{pem_text(private_bio.get()), bio_text(public_bio.get())};
+  return RsaKeyPair{pem_text(private_bio.get()), pem_text(public_bio.get())};
 }
 
 }  // namespace fairlead::net
