@@ -88,8 +88,8 @@ class ModeSwitch : public Scenario {
   }
 
   // Traffic goes on, and nothing of the old mode stays behind.
-  // Of each protocol: so many that a port given to two of them is no rare accident.
-  static constexpr int kHeld = 100;
+  // Of each protocol. With ten times as many, a port that is given twice is no rare accident.
+  static constexpr int kHeld = 30;
   void switches_to(const std::string& next) {
     if (next == mode()) GTEST_SKIP() << "that is the mode it is in";
     const auto known = std::find_if(modes().begin(), modes().end(),
