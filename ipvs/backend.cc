@@ -103,7 +103,9 @@ Status IpvsBackend::start(const NodeRules& rules) {
     RETURN_IF_ERROR(plane->start(rules));
     planes_.push_back(std::move(plane));
   }
+  for (const auto& plane : planes_) RETURN_IF_ERROR(plane->restamp());
   next_reap_ = steady_clock::now() + options_.reap_period;
+  next_audit_ = steady_clock::now() + options_.audit_period;  // all has just been read
   return {};
 }
 
@@ -134,6 +136,9 @@ Result<Ack> IpvsBackend::apply(const Delta& delta) {
     ack.refused.insert(ack.refused.end(), std::make_move_iterator(refused.begin()),
                        std::make_move_iterator(refused.end()));
     ack.operations += plane->operations() - before;
+  }
+  if (delta.complete) {  // rules may have waited for it
+    for (const auto& plane : planes_) RETURN_IF_ERROR(plane->restamp());
   }
   RETURN_IF_ERROR(reap_when_due());
   return ack;

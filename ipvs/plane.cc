@@ -137,6 +137,16 @@ Status Plane::install_rules() {
   return {};
 }
 
+// The stamp may be one for all tables: then it has changed with what was written for the other
+// family, and says nothing yet about ours.
+Status Plane::restamp() {
+  for (size_t i = 0; i < stamps_.size(); ++i) {
+    if (!installed_rules_[i].empty()) continue;
+    ASSIGN_OR_RETURN(stamps_[i], seams_.iptables.stamp(family_, wanted_rules_[i].table));
+  }
+  return {};
+}
+
 // The tool writes rules in a way of its own: what it said after our last writing is compared with.
 Status Plane::audit_rules(dataplane::AuditReport& report) {
   bool touched = false;

@@ -74,6 +74,8 @@ class Plane {
 
   bool is_news(const VirtualDevice::News::Event& event) const { return addresses_.is_news(event); }
   bool rules_touched();  // somebody may have changed the iptables rules
+  // Tables that have not been looked at since they were written count as untouched from here on.
+  Status restamp();
   bool astray() const { return astray_ || servers_.astray(); }
 
   dataplane::Family family() const { return family_; }

@@ -17,7 +17,8 @@ constexpr size_t kServerMessageSize = 512;  // the largest request has some 200 
 
 class KernelServers final : public VirtualServers {
  public:
-  KernelServers(NetlinkSocket socket, int family) : socket_(std::move(socket)), family_(family) {}
+  KernelServers(NetlinkSocket socket, NetlinkSocket lists, int family)
+      : socket_(std::move(socket)), lists_(std::move(lists)), family_(family) {}
 
   Result<std::vector<Failure>> apply(std::span<const Operation> operations) override;
   Result<std::vector<ListedServer>> servers() override;
@@ -40,7 +41,11 @@ class KernelServers final : public VirtualServers {
             header.nlmsg_len - NLMSG_LENGTH(GENL_HDRLEN)};
   }
 
+  // The kernel prepares an answer of the size of the largest buffer that its reader ever had: many
+  // pages for a list of everything, but not for the few destinations of each of ten thousand
+  // servers.
   NetlinkSocket socket_;
+  NetlinkSocket lists_;
   int family_;
 };
 
@@ -61,7 +66,7 @@ Result<std::vector<Failure>> KernelServers::apply(std::span<const Operation> ope
 
 Result<std::vector<ListedServer>> KernelServers::servers() {
   std::vector<ListedServer> listed;
-  RETURN_IF_ERROR(socket_.dump(message(IPVS_CMD_GET_SERVICE), [&](const nlmsghdr& header) {
+  RETURN_IF_ERROR(lists_.dump(message(IPVS_CMD_GET_SERVICE), [&](const nlmsghdr& header) {
     if (auto server = read_server(attributes_of(header))) listed.push_back(std::move(*server));
   }));
   return listed;
@@ -101,14 +106,16 @@ Status KernelServers::set_timeouts(const Timeouts& timeouts) {
 Result<std::unique_ptr<VirtualServers>> open_virtual_servers() {
   Result<NetlinkSocket> socket = NetlinkSocket::open(NETLINK_GENERIC, "IPVS");
   if (!socket) return socket.status();
+  Result<NetlinkSocket> lists = NetlinkSocket::open(NETLINK_GENERIC, "IPVS");
+  if (!lists) return lists.status();
   // The kernel loads the module for whoever asks for the family.
-  const int family = genl_ctrl_resolve(socket->get(), IPVS_GENL_NAME);
+  const int family = genl_ctrl_resolve(lists->get(), IPVS_GENL_NAME);
   if (family < 0) {
     return Status::error(StatusCode::kUnsupported, "use", "IPVS",
                          "the kernel does not have it (CONFIG_IP_VS; try: modprobe ip_vs)");
   }
   return std::unique_ptr<VirtualServers>(
-      std::make_unique<KernelServers>(std::move(*socket), family));
+      std::make_unique<KernelServers>(std::move(*socket), std::move(*lists), family));
 }
 
 }  // namespace fairlead::ipvs

@@ -418,6 +418,22 @@ TEST_F(IpvsBackend, AnotherModeThatHasTakenOverKeepsItsRules) {
   EXPECT_FALSE(host_.device);
 }
 
+// A stamp may be one for all tables of both families, and IPVS is read in full when it starts.
+TEST_F(IpvsBackend, WhatItHasJustWrittenAndReadDoesNotDisturbIt) {
+  rules_.families = {Family::kIPv4, Family::kIPv6};
+  for (const char* before : {"", kIptablesMode}) {  // another mode's: ours wait for the first delta
+    Host fresh;
+    host_ = fresh;
+    host_.rules["v4 nat"] = host_.rules["v6 nat"] = before;
+    restart();
+    set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
+    apply();
+    EXPECT_FALSE(backend_->disturbed()) << before;
+    ++host_.stamp;
+    EXPECT_TRUE(backend_->disturbed()) << before;
+  }
+}
+
 // A kube-proxy of the same mode has the same device, sets and chains.
 TEST_F(IpvsBackend, WhatFairleadHasNotMadeIsNotCleanedUp) {
   set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
