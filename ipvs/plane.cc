@@ -67,12 +67,11 @@ Status Plane::start(const dataplane::NodeRules& rules) {
   wanted_rules_ = wanted_rules(family_, rules_);
   RETURN_IF_ERROR(sets_.create());
   // Rules of another mode, or of kube-proxy, serve until ours can: see apply().
-  std::string nat;
-  std::string mangle;
-  ASSIGN_OR_RETURN(nat, seams_.iptables.save(family_, "nat"));
-  ASSIGN_OR_RETURN(mangle, seams_.iptables.save(family_, "mangle"));
-  rules_due_ = foreign_proxy_rules(nat, mangle);
-  if (!rules_due_) RETURN_IF_ERROR(install_rules());
+  SavedTables saved;
+  ASSIGN_OR_RETURN(saved["nat"], seams_.iptables.save(family_, "nat"));
+  ASSIGN_OR_RETURN(saved["mangle"], seams_.iptables.save(family_, "mangle"));
+  rules_due_ = foreign_proxy_rules(saved["nat"], saved["mangle"]);
+  if (!rules_due_) RETURN_IF_ERROR(install_rules(std::move(saved)));
   RETURN_IF_ERROR(load());
   for (const uint32_t mark : sets_.present_marks()) {
     const uint32_t number = view_.marks.number(mark);
@@ -116,14 +115,16 @@ bool Plane::is_ours(const ServerKey& key) const {
                        port);
 }
 
-Status Plane::install_rules() {
+Status Plane::install_rules(SavedTables saved) {
   std::string input;
   bool kubelet = false;
   for (const TableRules& wanted : wanted_rules_) {  // mangle is the first
-    std::string saved;
-    ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, wanted.table));
-    if (wanted.table == "mangle") kubelet = has_kubelet(saved);
-    input += install_text(wanted, saved, kubelet);
+    const auto [table, unknown] = saved.try_emplace(wanted.table);
+    if (unknown) {
+      ASSIGN_OR_RETURN(table->second, seams_.iptables.save(family_, wanted.table));
+    }
+    if (wanted.table == "mangle") kubelet = has_kubelet(table->second);
+    input += install_text(wanted, table->second, kubelet);
   }
   RETURN_IF_ERROR(seams_.iptables.restore(family_, input));
   rules_due_ = false;

@@ -16,6 +16,8 @@
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -101,7 +103,9 @@ class Plane {
     Status refusal;
   };
 
-  Status install_rules();
+  // What iptables-save has just said, by table; the others are asked for. Each is a process.
+  using SavedTables = std::map<std::string, std::string, std::less<>>;
+  Status install_rules(SavedTables saved = {});
   Status audit_rules(dataplane::AuditReport& report);
   Status load();
   View make_view() const;

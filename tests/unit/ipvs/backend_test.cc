@@ -418,6 +418,14 @@ TEST_F(IpvsBackend, AnotherModeThatHasTakenOverKeepsItsRules) {
   EXPECT_FALSE(host_.device);
 }
 
+// Each question is a process.
+TEST_F(IpvsBackend, AStartAsksForEachTableOnce) {
+  host_.saves.clear();
+  restart();
+  EXPECT_EQ(host_.saves,
+            (std::map<std::string, int>{{"v4 mangle", 1}, {"v4 nat", 1}, {"v4 filter", 1}}));
+}
+
 // A stamp may be one for all tables of both families, and IPVS is read in full when it starts.
 TEST_F(IpvsBackend, WhatItHasJustWrittenAndReadDoesNotDisturbIt) {
   rules_.families = {Family::kIPv4, Family::kIPv6};

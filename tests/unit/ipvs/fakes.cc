@@ -212,6 +212,7 @@ class FakeTool final : public iptables::Tool {
 
   iptables::Variant variant() const override { return iptables::Variant::kLegacy; }
   Result<std::string> save(Family family, std::string_view table) override {
+    ++host_.saves[key(family, table)];
     return host_.rules[key(family, table)];
   }
   Status restore(Family family, std::string_view input) override {

@@ -42,6 +42,7 @@ struct Host {
   std::string refuse_element;    // elements whose text contains it
   int batches = 0;
   int restores = 0;
+  std::map<std::string, int> saves;  // by "v4 nat"
   uint64_t stamp = 1;
 
   // "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*1 10.1.0.2:8080*0", one line a server.
