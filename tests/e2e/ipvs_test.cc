@@ -39,6 +39,9 @@ TEST_P(Ipvs, OperatorsFindWhatTheyKnow) {
   web.source_ranges({"198.51.100.100/32", "2001:db8:100::64/128"}).affinity(120).apply();
   const std::string vip = of(web.cluster_ip());
   EXPECT_TRUE(has_address(vip)) << shell("ip address show dev kube-ipvs0");
+  // Down, as kube-proxy's; its addresses answer all the same.
+  const std::string link = shell("ip -o link show dev kube-ipvs0");
+  EXPECT_NE(link.find("<BROADCAST,NOARP>"), std::string::npos) << link;
   const std::string listing = server("-t " + bracketed(vip) + ":80");
   EXPECT_NE(listing.find("TCP  " + bracketed(vip) + ":80 rr persistent 120"), std::string::npos)
       << listing;
