@@ -3,12 +3,17 @@
 //
 //   scale_bench [--quick] [--runs=3] [--modes=nftables,iptables,iptables-legacy,ipvs,ebpf]
 //               [--only=start|change|load|traffic] [--json=FILE] [--markdown=FILE]
+//               [--starts=10000x5,...] [--changes=200,...] [--samples=400] [--rounds=15]
+//               [--reference=cold-start-10000x5=1.2,...]
 //
+// --starts and --changes name sizes; then these are measured, and nothing else. --reference is for
+// a run whose seconds are not a node's, in an emulated machine: what mode nftables takes on one.
 // Needs root. The figures go to standard output; the exit code does not depend on targets.
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cinttypes>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -36,6 +41,14 @@ struct Options {
   std::vector<std::string> modes = {"nftables", "iptables", "iptables-legacy", "ebpf"};
   std::string json_path;
   std::string markdown_path;
+  // Sizes of the caller's own, "SERVICESxENDPOINTS" and SERVICES.
+  std::vector<std::string> starts;
+  std::vector<uint32_t> changes;
+  int samples = 400;
+  int connection_rounds = 15;
+  std::vector<std::string> references;  // "ID=VALUE"
+
+  bool own_sizes() const { return !starts.empty() || !changes.empty(); }
 };
 
 constexpr int kSkipped = 77;
@@ -89,7 +102,7 @@ void add_growth(std::vector<Figure>& figures, const std::string& prefix, uint32_
                 uint32_t large, const std::string& suffix, const std::string& title) {
   const double before = value_of(figures, prefix + std::to_string(small) + suffix);
   const double after = value_of(figures, prefix + std::to_string(large) + suffix);
-  if (before == 0 || after == 0) return;
+  if (before == 0 || after == 0 || small == large) return;
   Figure figure{"growth-" + prefix,
                 fmt::format("{}, {} services : {} services", title, large, small), "×",
                 after / before};
@@ -106,9 +119,26 @@ struct Plan {
   int rounds;
   uint32_t change_endpoints = 1;  // of each service, beside the one that changes
   int change_samples = 400;
+  int connection_rounds = 15;
 };
 
+// Precondition: accepted by the command line's check.
+Shape shape_of(const std::string& text) {
+  Shape shape;
+  std::sscanf(text.c_str(), "%" SCNu32 "x%" SCNu32, &shape.services, &shape.endpoints);
+  return shape;
+}
+
 Plan plan_for(const Options& options, const std::string& mode) {
+  if (options.own_sizes()) {
+    Plan plan{};
+    for (const std::string& text : options.starts) plan.starts.push_back(shape_of(text));
+    plan.changes = options.changes;
+    plan.change_endpoints = 1;
+    plan.change_samples = options.samples;
+    plan.connection_rounds = options.connection_rounds;
+    return plan;
+  }
   if (options.quick) return {{{200, 5}}, {20, 200}, {200, 5}, {{10, 5}}, 20, 2};
   Plan plan{{{10000, 5}, {44000, 1}, {5000, 50}},
             {100, 1000, 10000, 40000},
@@ -137,11 +167,57 @@ Plan plan_for(const Options& options, const std::string& mode) {
   return plan;
 }
 
+struct Reference {
+  std::string id;
+  double value = 0;
+};
+
+// Value 0: not what is accepted.
+Reference reference_of(const std::string& text) {
+  const size_t at = text.find('=');
+  if (at == std::string::npos) return {};
+  return {text.substr(0, at), std::strtod(text.c_str() + at + 1, nullptr)};
+}
+
+// As much longer or shorter than nftables as here, on a machine where that takes what the reference
+// says; the target goes for this.
+void add_estimates(Report& report, const std::vector<std::string>& references) {
+  for (const std::string& text : references) {
+    const Reference reference = reference_of(text);
+    const double base = value_of(report.figures, "nftables:" + reference.id);
+    if (base == 0) continue;
+    for (const std::string& mode : report.modes) {
+      const auto measured = std::find_if(
+          report.figures.begin(), report.figures.end(),
+          [&](const Figure& figure) { return figure.id == mode + ":" + reference.id; });
+      if (measured == report.figures.end()) continue;
+      Figure estimate{mode + ":estimate-" + reference.id, measured->title + ", natively (estimate)",
+                      measured->unit, measured->value / base * reference.value};
+      const auto target = targets().find(measured->id);
+      if (target != targets().end() && mode != "nftables") {
+        estimate.at_most = target->second.at_most;
+        estimate.at_least = target->second.at_least;
+      }
+      report.figures.push_back(std::move(estimate));
+    }
+  }
+}
+
+void set_targets(Report& report) {
+  for (Figure& figure : report.figures) {
+    const auto target = targets().find(figure.id);
+    if (target == targets().end()) continue;
+    figure.at_most = target->second.at_most;
+    figure.at_least = target->second.at_least;
+  }
+}
+
 Status measure(const Options& options, const Setup& setup, std::vector<Figure>& figures) {
   using std::chrono::seconds;
   namespace bench = fairlead::bench;
   const Plan plan = plan_for(options, setup.mode);
-  const auto wanted = [&](const char* part) {
+  const auto wanted = [&](std::string_view part) {
+    if (options.own_sizes() && (part == "load" || part == "traffic")) return false;
     return options.only.empty() || options.only == part;
   };
   const auto tell = [&](const std::string& what) {
@@ -154,18 +230,20 @@ Status measure(const Options& options, const Setup& setup, std::vector<Figure>& 
           bench::measure_start(setup, shape, options.quick ? 1 : options.runs, figures));
     }
   }
-  if (wanted("change")) {
+  if (wanted("change") && !plan.changes.empty()) {
     for (const uint32_t services : plan.changes) {
       tell(fmt::format("changes and connections at {} services", services));
-      RETURN_IF_ERROR(bench::measure_change(setup, {services, plan.change_endpoints},
-                                            options.quick ? 20 : plan.change_samples,
-                                            services == plan.changes.front(), figures));
+      RETURN_IF_ERROR(bench::measure_change(
+          setup, {services, plan.change_endpoints}, options.quick ? 20 : plan.change_samples,
+          plan.connection_rounds, services == plan.changes.front(), figures));
     }
     const uint32_t small = plan.changes.front();
     const uint32_t large = plan.changes.back();
     add_growth(figures, "change-p50-", small, large, "", "one endpoint change, p50");
     add_growth(figures, "connect-service-", small, large,
                "x" + std::to_string(plan.change_endpoints), "connect() to a ClusterIP");
+  }
+  if (wanted("change") && plan.ports != 0) {
     tell(fmt::format("a service with {} ports", plan.ports));
     RETURN_IF_ERROR(bench::measure_ports(setup, {20, 1}, plan.ports, plan.rounds, figures));
   }
@@ -220,6 +298,28 @@ int main(int argc, char** argv) {
       ->check(CLI::IsMember({"nftables", "iptables", "iptables-legacy", "ipvs", "ebpf"}));
   app.add_option("--json", options.json_path, "Write all figures to this file");
   app.add_option("--markdown", options.markdown_path, "Write the table to this file");
+  app.add_option("--starts", options.starts, "Sizes of starts, SERVICESxENDPOINTS")
+      ->delimiter(',')
+      ->check([](const std::string& text) {
+        const Shape shape = shape_of(text);
+        const bool right = shape.services != 0 && shape.endpoints != 0 && shape.id() == text;
+        return right ? "" : "\"" + text + "\" is not SERVICESxENDPOINTS";
+      });
+  app.add_option("--changes", options.changes, "Numbers of services to measure a change at")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1000000));
+  app.add_option("--samples", options.samples, "With --changes: changes at each size")
+      ->check(CLI::Range(1, 100000));
+  app.add_option("--rounds", options.connection_rounds,
+                 "With --changes: rounds of connections at each size")
+      ->check(CLI::Range(1, 1000));
+  app.add_option("--reference", options.references,
+                 "What mode nftables takes on a node, ID=VALUE: adds estimates, which targets are "
+                 "then compared with")
+      ->delimiter(',')
+      ->check([](const std::string& text) {
+        return reference_of(text).value > 0 ? "" : "\"" + text + "\" is not ID=VALUE";
+      });
   CLI11_PARSE(app, argc, argv);
 
   // IPVS has a kernel of its own where this machine's does not have it.
@@ -256,11 +356,10 @@ int main(int argc, char** argv) {
     report.add(mode, std::move(figures));
     if (!status) break;
   }
-  for (Figure& figure : report.figures) {
-    const auto target = targets().find(figure.id);
-    if (target == targets().end()) continue;
-    figure.at_most = target->second.at_most;
-    figure.at_least = target->second.at_least;
+  if (options.references.empty()) {
+    set_targets(report);
+  } else {
+    add_estimates(report, options.references);
   }
   fmt::print("{}", report.table());
   if (!status) fmt::print(stderr, "scale_bench: {}\n", status.message());

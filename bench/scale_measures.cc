@@ -17,7 +17,6 @@ constexpr std::chrono::seconds kSettling{3};
 // as long as a change takes.
 constexpr std::chrono::milliseconds kBetweenChanges{10};
 constexpr std::chrono::seconds kChangePatience{30};
-constexpr int kConnectionRounds = 15;
 constexpr int kConnectionsInRound = 400;
 
 Status gave_up(std::string_view what) {
@@ -66,10 +65,10 @@ ConnectionRound connection_round(Host host, uint16_t port) {
 }
 
 // What the way itself costs, before any rule exists.
-void measure_bare_connections(ScaleWorld& world, std::vector<Figure>& figures) {
+void measure_bare_connections(ScaleWorld& world, int rounds, std::vector<Figure>& figures) {
   std::vector<double> times;
   world.on_client([&] {
-    for (int i = 0; i < kConnectionRounds; ++i) {
+    for (int i = 0; i < rounds; ++i) {
       times.push_back(connection_round(pod_ip(0), kPodPort).median * 1e6);
     }
   });
@@ -78,14 +77,14 @@ void measure_bare_connections(ScaleWorld& world, std::vector<Figure>& figures) {
 }
 
 // Direct and through the service in turn, so that whatever else the machine does meets both.
-void measure_connections(ScaleWorld& world, std::vector<Figure>& figures) {
+void measure_connections(ScaleWorld& world, int rounds, std::vector<Figure>& figures) {
   const uint32_t service = world.shape().services / 2;
   std::vector<double> rates;
   std::vector<double> ratios;
   std::vector<double> direct_times;
   std::vector<double> service_times;
   world.on_client([&] {
-    for (int i = 0; i < kConnectionRounds; ++i) {
+    for (int i = 0; i < rounds; ++i) {
       const Host pod = pod_ip(service * world.shape().endpoints);
       const ConnectionRound direct = connection_round(pod, kPodPort);
       const ConnectionRound through = connection_round(service_ip(service), kServicePort);
@@ -111,6 +110,7 @@ void measure_connections(ScaleWorld& world, std::vector<Figure>& figures) {
 
 Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figure>& figures) {
   std::vector<double> cold;
+  std::vector<double> processor;
   std::vector<double> restart;
   std::vector<double> resident;
   std::vector<double> peak;
@@ -123,6 +123,7 @@ Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figu
     ScaleWorld::StartTimes times;
     ASSIGN_OR_RETURN(times, world->start_proxy(kPatience));
     cold.push_back(times.complete());
+    processor.push_back(world->proxy_cpu_seconds());
     std::this_thread::sleep_for(kSettling);
     const Memory memory = world->proxy_memory();
     resident.push_back(memory.resident_mb);
@@ -138,6 +139,8 @@ Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figu
   const std::string id = shape.id();
   const std::string at = ", " + shape.to_string();
   figures.push_back(median_figure("cold-start-" + id, "cold start" + at, "s", cold));
+  figures.push_back(median_figure("cold-start-cpu-" + id,
+                                  "processor time of the daemon for it" + at, "s", processor));
   figures.push_back(
       median_figure("restart-" + id, "restart over standing rules" + at, "s", restart));
   figures.push_back(median_figure("resident-" + id, "resident memory" + at, "MB", resident));
@@ -148,11 +151,11 @@ Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figu
   return {};
 }
 
-Status measure_change(const Setup& setup, Shape shape, int samples, bool first,
-                      std::vector<Figure>& figures) {
+Status measure_change(const Setup& setup, Shape shape, int samples, int connection_rounds,
+                      bool first, std::vector<Figure>& figures) {
   std::unique_ptr<ScaleWorld> world;
   ASSIGN_OR_RETURN(world, ScaleWorld::create(setup, shape));
-  if (first) measure_bare_connections(*world, figures);
+  if (first) measure_bare_connections(*world, connection_rounds, figures);
   RETURN_IF_ERROR(world->start_proxy(kPatience).status());
   std::this_thread::sleep_for(kSettling);
   std::vector<double> times;
@@ -166,7 +169,7 @@ Status measure_change(const Setup& setup, Shape shape, int samples, bool first,
   };
   add("p50", 0.5);
   add("p99", 0.99);
-  measure_connections(*world, figures);
+  measure_connections(*world, connection_rounds, figures);
   return world->stop_proxy();
 }
 

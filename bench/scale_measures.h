@@ -18,8 +18,8 @@ Status measure_start(const Setup& setup, Shape shape, int runs, std::vector<Figu
 // In one world: how long one endpoint change takes until a connection meets the new endpoint, and
 // what a connection to a ClusterIP costs beside one to a pod; `first`: and beside one where there
 // are no rules at all.
-Status measure_change(const Setup& setup, Shape shape, int samples, bool first,
-                      std::vector<Figure>& figures);
+Status measure_change(const Setup& setup, Shape shape, int samples, int connection_rounds,
+                      bool first, std::vector<Figure>& figures);
 
 // In one world: CPU time when nothing happens, and a burst of endpoint changes.
 Status measure_load(const Setup& setup, Shape shape, std::chrono::seconds idle, uint32_t burst,
