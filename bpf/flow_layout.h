@@ -145,5 +145,6 @@ struct fl_sweep {
   fl_u64 affinities;  /* remembered clients */
   fl_u64 jiffies;     /* the kernel's clock ... */
   fl_u64 nanoseconds; /* ... and the time since boot at the same moment */
+  fl_u64 ports; /* masquerading ports in use, in the class of returns that has the fewest left */
 };
-FL_LAYOUT(fl_sweep, 48, nanoseconds, 40);
+FL_LAYOUT(fl_sweep, 56, ports, 48);

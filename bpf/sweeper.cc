@@ -42,7 +42,8 @@ Result<std::unique_ptr<Sweeper>> Sweeper::start(const Setup& setup) {
 Sweeper::~Sweeper() = default;
 
 Sweeper::Counts Sweeper::counts() const {
-  return {sweeps_.load(), expired_.load(), flows_.load(), new_flows_.load(), affinities_.load()};
+  return {sweeps_.load(),    expired_.load(),    flows_.load(),
+          new_flows_.load(), affinities_.load(), ports_.load()};
 }
 
 void Sweeper::run(const std::stop_token& stop) {
@@ -66,6 +67,7 @@ void Sweeper::sweep() {
   flows_ = result.flows;
   new_flows_ = result.new_flows;
   affinities_ = result.affinities;
+  ports_ = result.ports;
   guard_capacity(result.flows);
   ++sweeps_;
 }

@@ -34,9 +34,10 @@ class Sweeper {
   struct Counts {
     uint64_t sweeps = 0;   // since the start
     uint64_t expired = 0;  // since the start
-    uint64_t flows = 0;    // standing at the last sweep, as are the next two
+    uint64_t flows = 0;    // standing at the last sweep, as are the next three
     uint64_t new_flows = 0;
     uint64_t affinities = 0;
+    uint64_t ports = 0;  // for masquerading, in the class of returns that has the fewest left
   };
 
   // config.hz is known when it returns; the first sweep may not have ended.
@@ -60,6 +61,7 @@ class Sweeper {
   std::atomic<uint64_t> flows_{0};
   std::atomic<uint64_t> new_flows_{0};
   std::atomic<uint64_t> affinities_{0};
+  std::atomic<uint64_t> ports_{0};
   int last_error_ = 0;  // the thread's: said once
   std::mutex mutex_;    // only to sleep on
   std::condition_variable_any wake_;

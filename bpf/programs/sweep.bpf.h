@@ -4,8 +4,11 @@
 // missed until the next sweep.
 #pragma once
 
+#define FL_COUNTED_CLASSES 32  // where there are more, several are counted together
+
 struct fl_sweeping {
   const struct fl_config* settings;
+  __u32 ports[FL_COUNTED_CLASSES];  // masquerading ports in use
   __u32 time;
   __u64 standing;
   __u64 expired;
@@ -51,10 +54,20 @@ FL_INLINE bool flow_is_over(const struct fl_sweeping* sweeping, const struct fl_
   return older_than(last_seen, time, ticks < 1U << 31 ? ticks : 1U << 31);
 }
 
+FL_INLINE void count_port(struct fl_sweeping* sweeping, const struct fl_flow* flow) {
+  const __u32 port = flow->slot & 0xffff;
+  if (flow->flags & FL_FLOW_DSR || port < sweeping->settings->snat_first ||
+      port > sweeping->settings->snat_last) {
+    return;
+  }
+  sweeping->ports[(flow->slot >> 16) % FL_COUNTED_CLASSES]++;
+}
+
 static long sweep_flow(struct bpf_map* map, const struct fl_flow_key* key, struct fl_flow* flow,
                        struct fl_sweeping* sweeping) {
   if (!flow_is_over(sweeping, key, flow)) {
     sweeping->standing++;
+    count_port(sweeping, flow);
     return 0;
   }
   release_slot(key, flow);
@@ -87,6 +100,12 @@ SEC("syscall") int fl_sweep(struct fl_sweep* result) {
   bpf_for_each_map_elem(&fl_new_flows, sweep_flow, &sweeping, 0);
   result->new_flows = sweeping.standing;
   result->expired = sweeping.expired;
+  __u32 most = 0;
+  for (int i = 0; i < FL_COUNTED_CLASSES; i++) {
+    if (sweeping.ports[i] > most) most = sweeping.ports[i];
+  }
+  const __u32 together = settings->return_classes / FL_COUNTED_CLASSES;
+  result->ports = together > 1 ? most / together : most;
 
   sweeping.standing = 0;
   bpf_for_each_map_elem(&fl_affinity, sweep_affinity, &sweeping, 0);

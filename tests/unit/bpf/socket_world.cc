@@ -47,7 +47,7 @@ Sizes few() {
   sizes.prefixes = 64;
   sizes.flows = 1024;
   sizes.new_flows = 1024;
-  sizes.return_classes = 1;
+  sizes.return_classes = 2;
   sizes.affinity = 1024;
   sizes.fragments = 64;
   return sizes;

@@ -156,6 +156,18 @@ TEST_F(SweepTest, AnotherFlowsSlotIsNeitherReadNorFreed) {
   EXPECT_EQ(slot(3).claim, 1U);
 }
 
+// Of the class that has the fewest left: 16-bit ports, then the class.
+TEST_F(SweepTest, MasqueradingPortsInUseAreCounted) {
+  config().snat_first = 10000;
+  config().snat_last = 10004;
+  config().return_classes = 2;
+  put_config();
+  for (const uint32_t number : {10000U, 10004U, 9999U, 10005U, 1U << 16 | 10001U}) {
+    put_flow(number == 10004 ? Map::kNewFlows : Map::kFlows, number, IPPROTO_UDP, {0, 0}, 0);
+  }
+  EXPECT_EQ(sweep().ports, 2U);
+}
+
 TEST_F(SweepTest, BothTablesAreSweptAndCounted) {
   for (uint32_t i = 1; i <= 300; ++i) put_flow(Map::kFlows, i, IPPROTO_UDP, {i % 3 * 500, 900}, 0);
   for (uint32_t i = 301; i <= 360; ++i)
