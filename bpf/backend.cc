@@ -95,6 +95,7 @@ class EbpfBackend final : public dataplane::Backend {
   Status remove_all() override;
 
  private:
+  void unload();
   Status load();
   Status attach();
   Status take_charge();
@@ -175,8 +176,19 @@ Result<uint32_t> EbpfBackend::capacity(Map map) const {
   return shape->max_entries;
 }
 
+void EbpfBackend::unload() {
+  stale_sockets_.reset();
+  sweeper_.reset();
+  attachments_.reset();
+  node_maps_.reset();
+  tables_.reset();
+  maps_.reset();
+  object_.reset();
+}
+
 // Maps, programs, and whatever works on them in the background; nothing is attached yet.
 Status EbpfBackend::load() {
+  unload();  // of a start that failed later on: threads work on what is about to be replaced
   ASSIGN_OR_RETURN(object_, Object::load(options_.sizes, pins_->maps()));
   ASSIGN_OR_RETURN(maps_, open_table_maps(*object_));
   tables_ = std::make_unique<Tables>(*maps_);
@@ -260,10 +272,14 @@ Result<Ack> EbpfBackend::apply(const Delta& delta) {
     serve_due_ = true;
   }
   const Result<uint64_t> node_changes = follow_devices();
-  if (!node_changes) return node_changes.status();
+  if (!node_changes) {
+    if (!attached_) return node_changes.status();
+    // Tried again with every sync and audit; services do not wait for it.
+    LOG_ERROR("{}", node_changes.status().message());
+  }
   Result<Ack> ack = tables_->apply(delta);
   if (!ack) return ack;
-  ack->operations += *node_changes;
+  if (node_changes) ack->operations += *node_changes;
   if (delta.complete && !attached_) RETURN_IF_ERROR(attach());
   if (delta.complete && aside_) RETURN_IF_ERROR(take_charge());
   auto gone = tables_->take_gone();
@@ -339,6 +355,12 @@ void EbpfBackend::count_flows(std::vector<dataplane::Counter>& result) const {
   const StaleSockets::Counts ended = stale_sockets_->counts();
   add("socket_walks_total", "Searches for sockets connected to endpoints that left.", ended.walks);
   add("sockets_ended_total", "UDP sockets ended because their endpoint left.", ended.ended);
+  add("masquerading_ports_used",
+      "Masquerading ports in use, among the endpoints that have the fewest left.", swept.ports,
+      false);
+  add("masquerading_ports_limit",
+      "Masquerading ports: --ebpf-masquerade-ports; endpoints share them by --ebpf-return-classes.",
+      options_.snat_last - options_.snat_first + 1U, false);
   add("attached_programs", "Places on sockets and devices where a program hangs.",
       attachments_->size(), false);
 }
@@ -385,13 +407,7 @@ Result<std::chrono::seconds> EbpfBackend::release() {
 Status EbpfBackend::remove_all() {
   if (released_) hand_over_flows(options_.pin_path);
   attached_ = false;
-  stale_sockets_.reset();
-  sweeper_.reset();
-  attachments_.reset();
-  node_maps_.reset();
-  tables_.reset();
-  maps_.reset();
-  object_.reset();
+  unload();
   return detach_all(options_.pin_path, released_ ? EmptyClsact::kKeep : EmptyClsact::kRemove);
 }
 

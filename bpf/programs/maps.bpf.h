@@ -20,9 +20,10 @@ FL_HASH(fl_entries, BPF_MAP_TYPE_ARRAY, __u32, struct fl_entry, 1 << 17, mapped)
 FL_HASH(fl_rings, BPF_MAP_TYPE_ARRAY, __u32, struct fl_ring_block, 1 << 18, mapped);
 FL_HASH(fl_endpoints, BPF_MAP_TYPE_ARRAY, __u32, struct fl_endpoint, 1 << 20, mapped);
 FL_HASH(fl_prefixes, BPF_MAP_TYPE_LPM_TRIE, struct fl_prefix_key, __u32, 1 << 16, on_demand);
-FL_HASH(fl_node_addresses, BPF_MAP_TYPE_HASH, struct fl_addr, struct fl_node_address, 4096,
+// Mode ipvs, which this one may follow, gives the node every virtual address.
+FL_HASH(fl_node_addresses, BPF_MAP_TYPE_HASH, struct fl_addr, struct fl_node_address, 1 << 17,
         on_demand);
-FL_HASH(fl_devices, BPF_MAP_TYPE_HASH, __u32, struct fl_device, 4096, on_demand);
+FL_HASH(fl_devices, BPF_MAP_TYPE_HASH, __u32, struct fl_device, 1 << 14, on_demand);
 FL_HASH(fl_config, BPF_MAP_TYPE_ARRAY, __u32, struct fl_config, 1, mapped);
 
 FL_HASH(fl_flows, BPF_MAP_TYPE_HASH, struct fl_flow_key, struct fl_flow, 1 << 18, preallocated);

@@ -68,14 +68,15 @@ class BackendTest : public AttachTest {
     ip("addr add 192.0.2.1/24 dev one");
   }
 
-  std::unique_ptr<Backend> create() {
+  Options wanted() const {
     Options options;
     options.cgroup = cgroup();
     options.devices = devices;
     options.xdp = xdp;
     options.sizes = {1024, 256, 1024, 8192, 256, 1024, 1024, 1, 1024, 256};
-    return *create_backend(options);
+    return options;
   }
+  std::unique_ptr<Backend> create() { return *create_backend(wanted()); }
   std::unique_ptr<Backend> started() {
     auto backend = create();
     const Status status = backend->start(rules());
@@ -208,6 +209,31 @@ TEST_F(BackendTest, DevicesThatComeAndGoAreFollowed) {
   EXPECT_FALSE(address("198.51.100.1"));
   EXPECT_THAT(pins(), Not(Contains(HasSubstr(fmt::format("-{}", three)))));
   EXPECT_FALSE(backend->disturbed());
+}
+
+// As mode ipvs leaves them: every virtual address is the node's.
+TEST_F(BackendTest, ThousandsOfAddressesHaveRoom) {
+  EXPECT_EQ(shell("for i in $(seq 0 4999); do"
+                  "  echo addr add 10.97.$((i / 250)).$((i % 250 + 1))/32 dev one;"
+                  " done | ip -batch -"),
+            "");
+  const auto backend = started();
+  apply(*backend, complete({entry(1)}));
+  EXPECT_TRUE(address("10.97.0.1"));
+  EXPECT_TRUE(address("10.97.19.250"));
+}
+
+// Its threads end before what they work on is replaced.
+TEST_F(BackendTest, AStartThatFailedCanBeTriedAgain) {
+  Options options = wanted();
+  options.cgroup = "/sys/fs/cgroup/there-is-none";
+  options.sweep_period = std::chrono::seconds(1);
+  const auto backend = *create_backend(options);
+  for (int i = 0; i < 3; ++i) {
+    const Status status = backend->start(rules());
+    ASSERT_FALSE(status.ok());
+    EXPECT_THAT(std::string(status.message()), HasSubstr("there-is-none"));
+  }
 }
 
 TEST_F(BackendTest, ADeltaServesDevicesThatCame) {
