@@ -275,7 +275,7 @@ static __noinline int begin_flow(void* ctx, const struct fl_packet* packet,
   struct fl_flow_key* key = &beginning->key;
   struct fl_flow* flow = &beginning->flow;
   key->client = packet->source;
-  key->frontend = frontend->id;
+  key->frontend = flow_frontend(frontend, &packet->destination);
   key->client_port = packet->source_port;
   key->protocol = packet->protocol;
   key->zero = 0;

@@ -80,7 +80,7 @@ FL_INLINE bool is_for_other_mode(const struct fl_config* settings, const struct 
 FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct fl_packet* packet,
                       const struct fl_frontend* frontend, __u32 place, struct fl_path* path) {
   const struct fl_flow_key key = {.client = packet->source,
-                                  .frontend = frontend->id,
+                                  .frontend = flow_frontend(frontend, &packet->destination),
                                   .client_port = packet->source_port,
                                   .protocol = packet->protocol};
   bool established;

@@ -12,13 +12,6 @@
 // Everything else passes untouched. `loadBalancerSourceRanges` hold for the packet inside.
 #pragma once
 
-// Two node ports of one client port, at two nodes, are two flows. Ids of frontends count up from 1
-// and never come that far.
-FL_INLINE __u32 direct_frontend(const struct fl_frontend* frontend, const struct fl_addr* address) {
-  if (frontend->kind != FL_KIND_NODE_PORT) return frontend->id;
-  return hash_address(address, frontend->id) | 0x80000000;
-}
-
 static __noinline struct fl_frontend* find_direct_frontend(const struct fl_packet* packet,
                                                            const struct fl_addr* outer_source) {
   struct fl_frontend_key key = {.address = packet->destination,
@@ -145,7 +138,7 @@ static __noinline int follow_received(const struct fl_packet* packet, struct fl_
   if (!frontend) return FL_VERDICT_PASS;
   struct fl_flow_key* key = &beginning->key;
   key->client = packet->source;
-  key->frontend = direct_frontend(frontend, &packet->destination);
+  key->frontend = flow_frontend(frontend, &packet->destination);
   key->client_port = packet->source_port;
   key->protocol = packet->protocol;
   key->zero = 0;

@@ -15,6 +15,15 @@
 #define FL_EMBRYONIC_SECONDS 30  // a slot without an answer, without a word from its client
 #define FL_CLOSED_SECONDS 2      // a slot whose flow both sides closed, or one side reset
 
+// What a flow's key has for `frontend` when its client speaks to `address`. A node port is one
+// frontend at all addresses of the node, but a client that speaks to two of them from one port has
+// two flows, and each answer bears the address that was asked. Ids of frontends count up from 1 and
+// never come that far.
+FL_INLINE __u32 flow_frontend(const struct fl_frontend* frontend, const struct fl_addr* address) {
+  if (frontend->kind != FL_KIND_NODE_PORT) return frontend->id;
+  return hash_address(address, frontend->id) | 0x80000000;
+}
+
 // The flow of `key`, established or new; `*established` says which map it is in.
 FL_INLINE struct fl_flow* find_flow_in(const struct fl_flow_key* key, bool* established) {
   struct fl_flow* flow = bpf_map_lookup_elem(&fl_flows, key);

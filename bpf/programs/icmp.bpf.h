@@ -88,7 +88,7 @@ FL_INLINE bool retell_to_endpoint(const struct fl_packet* packet, const struct f
       find_frontend(&quoted->source, quoted->source_port, quoted->protocol);
   if (!frontend) return false;
   const struct fl_flow_key key = {.client = quoted->destination,
-                                  .frontend = frontend->id,
+                                  .frontend = flow_frontend(frontend, &quoted->source),
                                   .client_port = quoted->destination_port,
                                   .protocol = quoted->protocol};
   const struct fl_flow* flow = find_flow(&key);

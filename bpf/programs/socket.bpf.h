@@ -73,21 +73,28 @@ enum fl_socket_way {
   FL_SOCKET_FORBID,  // the source, which is known, may not pass: the application reads EPERM
 };
 
-FL_INLINE enum fl_socket_way socket_way(const struct fl_frontend* frontend, __u32 source_class,
+FL_INLINE enum fl_socket_way socket_way(const struct fl_config* settings,
+                                        const struct fl_frontend* frontend, __u32 source_class,
                                         const struct fl_addr* source,
                                         const struct fl_addr* destination) {
   if (frontend->flags & FL_FRONTEND_SOCKETS_SKIP_PODS && source_class == FL_SOURCE_POD) {
     return FL_SOCKET_LEAVE;
   }
   if (!(frontend->flags & FL_FRONTEND_SOURCE_RANGES)) return FL_SOCKET_TRANSLATE;
-  const bool unknown = is_unspecified(source);
-  // Only routing will tell, but for an address of the node itself: there the node speaks from that
-  // very address, and no packet of it passes a device that we see.
-  if (unknown && (source_class != FL_SOURCE_NODE || !is_node_address(destination))) {
-    return FL_SOCKET_LEAVE;
+  if (!is_unspecified(source)) {
+    return in_domain(frontend->entry, source) ? FL_SOCKET_TRANSLATE : FL_SOCKET_FORBID;
   }
-  return in_domain(frontend->entry, unknown ? destination : source) ? FL_SOCKET_TRANSLATE
-                                                                    : FL_SOCKET_FORBID;
+  if (source_class != FL_SOURCE_NODE) return FL_SOCKET_LEAVE;  // only routing will tell
+  // To an address of the node itself it speaks from that very address, and no packet of it passes a
+  // device that we see.
+  if (is_node_address(destination)) {
+    return in_domain(frontend->entry, destination) ? FL_SOCKET_TRANSLATE : FL_SOCKET_FORBID;
+  }
+  // Elsewhere from the address that it speaks to the world with, as good as always. Where that may
+  // pass, an endpoint on this very node is reached as well: a packet that has left could not come
+  // back in under an address of the node's own.
+  const struct fl_addr usual = is_v4(destination) ? settings->source_v4 : settings->source_v6;
+  return in_domain(frontend->entry, &usual) ? FL_SOCKET_TRANSLATE : FL_SOCKET_LEAVE;
 }
 
 FL_INLINE int forbid(void) {
@@ -184,7 +191,8 @@ FL_INLINE int connect(struct bpf_sock_addr* ctx, bool v6) {
   const __u64 cookie = bpf_get_netns_cookie(ctx);
   const __u32 source_class = socket_class(settings, cookie, &peer.address);
   const struct fl_addr source = bound_address(sk, v6);
-  const enum fl_socket_way way = socket_way(frontend, source_class, &source, &peer.address);
+  const enum fl_socket_way way =
+      socket_way(settings, frontend, source_class, &source, &peer.address);
   if (way == FL_SOCKET_FORBID) return forbid();
   if (way == FL_SOCKET_LEAVE) return leave_connect_alone(ctx, sk, protocol);
   __u8 empty;
@@ -238,7 +246,8 @@ FL_INLINE int send_datagram(struct bpf_sock_addr* ctx, bool v6) {
   const __u64 cookie = bpf_get_netns_cookie(ctx);
   const __u32 source_class = socket_class(settings, cookie, &peer.address);
   const struct fl_addr source = datagram_source(ctx, v6);
-  const enum fl_socket_way way = socket_way(frontend, source_class, &source, &peer.address);
+  const enum fl_socket_way way =
+      socket_way(settings, frontend, source_class, &source, &peer.address);
   if (way == FL_SOCKET_FORBID) return forbid();
   if (way == FL_SOCKET_LEAVE) return 1;
 

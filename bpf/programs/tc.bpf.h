@@ -3,11 +3,14 @@
 
 // To whatever other program is attached behind, then to the stack.
 #define FL_ACT_PASS TC_ACT_UNSPEC
-#define FL_LOOPBACK 1  // ifindex of the loopback device in every network namespace
+#define FL_LOOPBACK 1               // ifindex of the loopback device in every network namespace
+#define FL_GSO_BY_FRAGMENTS 0xffff  // skb->gso_size: no size, segments differ
 
 // The longest packet on the wire that this one becomes, IP header included.
 FL_INLINE __u32 wire_length(const struct __sk_buff* skb, const struct fl_packet* packet) {
   if (skb->gso_size == 0) return packet->length;
+  // SCTP's come as a list of packets, each of which its association has made to fit.
+  if (skb->gso_size == FL_GSO_BY_FRAGMENTS) return packet->transport - packet->network;
   return packet->transport - packet->network + packet->transport_header + skb->gso_size;
 }
 
@@ -73,10 +76,7 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
     }
     return FL_ACT_TOO_BIG + route->mtu;
   }
-  // bpf_redirect_neigh() replaces an Ethernet header: without one, the stack routes.
-  if (passage == FL_PASSAGE_STACK || packet->network == 0) {
-    return give_to_stack(skb, packet, path, egress);
-  }
+  if (passage == FL_PASSAGE_STACK) return give_to_stack(skb, packet, path, egress);
   __u8 hop_limit = packet->hop_limit;
   if (!egress) {
     if (hop_limit <= 1) return drop_skb(FL_DROP_hop_limit);
@@ -86,6 +86,11 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   if (!(how & (FL_SEND_EGRESS | FL_SEND_UNTUNNELLED))) {
     struct fl_way* way = remember_way(packet, FL_AT_INGRESS, path, how & FL_SEND_RETURNED, route);
     if (way) way->next = route->next;
+  }
+  // bpf_redirect_neigh() replaces an Ethernet header: a packet of a tunnel's device gets an empty
+  // one. Not left to the stack, which takes nothing from outside that bears an address of its own.
+  if (packet->network == 0 && bpf_skb_change_head(skb, FL_ETHERNET_HEADER, 0) != 0) {
+    return drop_skb(FL_DROP_rewrite_failed);
   }
   return bpf_redirect_neigh(route->device, &route->next, sizeof(route->next), 0);
 }

@@ -213,6 +213,10 @@ PacketBuilder& PacketBuilder::bad_checksum() {
   bad_checksum_ = true;
   return *this;
 }
+PacketBuilder& PacketBuilder::unfinished_checksum() {
+  unfinished_checksum_ = true;
+  return *this;
+}
 PacketBuilder& PacketBuilder::udp_length(uint16_t value) {
   udp_length_ = value;
   return *this;
@@ -284,6 +288,7 @@ void PacketBuilder::put_transport_checksum(Bytes& segment, size_t offset) const 
   uint16_t sum = internet_checksum(segment, start);
   if (protocol_ == kUdp && sum == 0) sum = 0xffff;
   if (bad_checksum_) sum ^= 0x0101;
+  if (unfinished_checksum_) sum = static_cast<uint16_t>(~internet_checksum({}, start));
   set16(segment, offset, sum);
 }
 

@@ -96,6 +96,8 @@ class PacketBuilder {
   PacketBuilder& ip_length(uint16_t value);  // IPv4 total length, IPv6 payload length
   PacketBuilder& bad_ip_checksum();
   PacketBuilder& bad_checksum();  // of the transport
+  // The device is to finish it: the pseudo header's sum alone (TCP, UDP).
+  PacketBuilder& unfinished_checksum();
   PacketBuilder& udp_length(uint16_t value);
   PacketBuilder& tcp_data_offset(uint8_t words);
 
@@ -147,7 +149,8 @@ class PacketBuilder {
   std::optional<std::array<dataplane::Address, 2>> outer_;
   std::optional<uint8_t> version_, ihl_, data_offset_;
   std::optional<uint16_t> ip_length_, udp_length_;
-  bool bad_ip_checksum_ = false, bad_checksum_ = false, zero_checksum_ = false;
+  bool bad_ip_checksum_ = false, bad_checksum_ = false, unfinished_checksum_ = false,
+       zero_checksum_ = false;
   uint8_t tcp_flags_ = 0x10;
   uint32_t sequence_ = 1000, acknowledged_ = 0;
   uint16_t window_ = 0x2000;

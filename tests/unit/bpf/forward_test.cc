@@ -106,6 +106,23 @@ TEST_F(Forward, MasqueradesWithTheAddressOfTheWayOut) {
                     tcp("10.1.0.1:1", "10.1.0.2:8080").ttl(63));
 }
 
+// One node port, two addresses of the node, one port of the client: two flows.
+TEST_F(Forward, EachAddressOfANodePortAnswersForItself) {
+  serve({.at = "0.0.0.0:30080",
+         .kind = FL_KIND_NODE_PORT,
+         .endpoints = {"10.1.0.2:8080"},
+         .routes = {"m", "m", "m"}});
+  for (const std::string_view own : {"192.168.7.1", "10.1.0.1"}) {
+    datapath().put(Map::kNodeAddresses, wire(own), fl_node_address{FL_NODE_ADDRESS_NODE_PORTS});
+  }
+  for (const std::string asked : {"192.168.7.1:30080", "10.1.0.1:30080", "192.168.7.1:30080"}) {
+    const ParsedPacket there = after(tcp("198.51.100.7:4000", asked));
+    EXPECT_EQ(there.destination.to_string(), "10.1.0.2:8080");
+    EXPECT_EQ(after(answer_to(there)).source.to_string(), asked);
+  }
+  EXPECT_EQ(datapath().flows().size(), 2U);
+}
+
 TEST_F(Forward, WithoutAnAddressToMasqueradeWith) {
   serve_one(every_kind()[0], "10.1.0.2");
   configure([](fl_config& config) { config.source_v4 = {}; });

@@ -314,6 +314,26 @@ TEST_P(SocketTest, SourceRangesAreCheckedWhereTheSourceIsKnown) {
   EXPECT_EQ(counted(FL_COUNT_sockets_translated), 3);
 }
 
+// A process of the node will speak from the node's address: an endpoint on the node itself could
+// not be reached in any other way.
+TEST_P(SocketTest, SourceRangesAdmitTheNodeByItsAddress) {
+  serve_first({end(1)}, FL_FRONTEND_SOURCE_RANGES);
+  const Fd server = serve(end(1), SOCK_STREAM);
+  for (const uint32_t entry : {1, 2}) put_source_range(entry, end(3).host, 128);
+  const auto node_is = [&](const Spot& spot) {
+    (v4() ? config().source_v4 : config().source_v6) = to_wide(spot.host);
+    put_config();
+  };
+  node_is(end(3));
+  EXPECT_EQ(connect(tcp(), vip(1)), 0);
+  EXPECT_EQ(send(udp(), vip(1)), 0);
+  node_is(end(4));
+  EXPECT_EQ(connect(tcp(), vip(1)), ENETUNREACH);
+  config().host_netns_cookie = netns_cookie() + 1;
+  node_is(end(3));
+  EXPECT_EQ(connect(tcp(), vip(1)), ENETUNREACH) << "not the node";
+}
+
 TEST_P(SocketTest, AffinityHoldsForAllAddressesOfAnEntry) {
   std::vector<Spot> endpoints;
   std::vector<Fd> servers;

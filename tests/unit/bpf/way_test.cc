@@ -98,6 +98,14 @@ TEST_F(Way, SegmentsAreMeasuredOneByOne) {
   EXPECT_EQ(counted(run(burst("10.96.0.1:80")), "too_big_sent"), 1U);
 }
 
+// SCTP's segments differ, each as long as its association may send.
+TEST_F(Way, SegmentsOfSctpFit) {
+  serve({.at = "10.96.0.4:80", .protocol = 132, .endpoints = {"10.3.0.2:8080"}});
+  via(Program::kIngress, {.segment_size = 0xffff});
+  expect_forward(harness::sctp("10.1.0.5:1", "10.96.0.4:80").payload_size(3000),
+                 harness::sctp("10.1.0.5:1", "10.3.0.2:8080").payload_size(3000).ttl(63));
+}
+
 // ---- The node itself ----
 
 class NodesOwn : public Way {

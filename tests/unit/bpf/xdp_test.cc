@@ -96,6 +96,18 @@ TEST_F(Xdp, ChecksumsOfDatagrams) {
   EXPECT_EQ(harness::parse(two.packet).checksum_fits, false) << two.describe();
 }
 
+// What a sender on this machine leaves to a device to finish: at tc the socket buffer tells.
+TEST_F(Xdp, ChecksumsThatAreToBeFinishedAreForTc) {
+  for (const auto& [from, to] : {std::pair{"198.51.100.7:3", "10.96.0.1:80"},
+                                 std::pair{"[2001:db8::7]:3", "[fd96::1]:80"}}) {
+    for (const uint8_t protocol : {6, 17}) {
+      expect_pass(packet(protocol, from, to).unfinished_checksum());
+      EXPECT_EQ(run(packet(protocol, from, to)).verdict, kTransmit);
+      expect_pass(packet(protocol, from, to).unfinished_checksum());
+    }
+  }
+}
+
 // One flow, both programs: what one began the other goes on with.
 TEST_F(Xdp, SharesItsFlowsWithTc) {
   const auto there = tcp("198.51.100.7:4000", "10.96.0.1:80");
