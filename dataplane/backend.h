@@ -64,8 +64,8 @@ class Backend {
   // Brings the datapath to the delta's generation.
   virtual Result<Ack> apply(const Delta& delta) = 0;
 
-  // True when somebody else may have touched our rules since the last call: audit() is then due now
-  // rather than at the end of the period. Cheap; called often.
+  // True when somebody else may have touched our rules since the last audit(), which is then due.
+  // Cheap; called every few seconds.
   virtual bool disturbed() = 0;
   // A descriptor that is readable when disturbed() should be called at once, for what cannot wait
   // for the next call: a device that came, say. -1: there is none (yet).

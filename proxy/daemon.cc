@@ -352,8 +352,12 @@ Status run_daemon(const Loaded& loaded) {
   const std::chrono::seconds beside{choice->mode == ProxyMode::kEbpf ? 5 : 0};
   AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(other_modes), beside),
                           metrics);
-  SyncLoop loop({config.min_sync_period, config.sync_period, config.audit_period,
-                 std::chrono::seconds(15), families},
+  SyncOptions options;
+  options.min_sync_period = config.min_sync_period;
+  options.sync_period = config.sync_period;
+  options.audit_period = config.audit_period;
+  options.families = families;
+  SyncLoop loop(std::move(options),
                 {&mailbox, &feed->hints(), &backend, &node, addresses.get(), &metrics, &health,
                  &reporter, service_health.get(), conntrack.get()});
   std::thread sync_thread([&] { waiter->sync_ended(loop.run()); });

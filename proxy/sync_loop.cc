@@ -29,8 +29,6 @@ using std::chrono::steady_clock;
 
 constexpr nanoseconds kFirstRetry = 500ms;
 constexpr nanoseconds kMaxRest = 1s;  // between rounds under load
-// How often the backend is asked whether somebody disturbed it; asking costs a microsecond.
-constexpr nanoseconds kMaxAuditCheck = 5s;
 // After a delta this large the allocator holds more free memory than it will need again.
 constexpr uint64_t kTrimAfterOperations = 20000;
 
@@ -81,7 +79,9 @@ Status SyncLoop::run() {
         node_dirty_ = true;
       }
     }
-    if (fds[3].revents != 0 && parts_.backend->disturbed()) next_audit_ = steady_clock::now();
+    if (fds[3].revents != 0 && parts_.backend->disturbed()) {
+      next_check_ = next_audit_ = steady_clock::now();  // what it tells of does not wait
+    }
     take_messages();
     if (parts_.node->pod_cidrs_changed()) {
       return Status::error(StatusCode::kConflict, "detect local traffic by", "NodeCIDR",
@@ -90,7 +90,7 @@ Status SyncLoop::run() {
     const Time now = steady_clock::now();
     const bool has_work = has_news() || table_.has_pending();
     if (ready(now) && has_work && now >= next_due()) sync(now);
-    if (complete_sent_ && now >= next_audit_) audit(now);
+    if (complete_sent_ && now >= next_check_) check(now);
   }
   return {};
 }
@@ -111,7 +111,7 @@ int SyncLoop::wait_milliseconds(Time now) const {
   if (lists_complete_ && (has_news() || table_.has_pending())) {
     until = ready(now) ? next_due() : now + 250ms;
   }
-  if (complete_sent_) until = std::min(until, next_audit_);
+  if (complete_sent_) until = std::min(until, next_check_);
   if (until <= now) return 0;
   return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(until - now).count());
 }
@@ -430,7 +430,7 @@ void SyncLoop::acknowledged(const Delta& delta, const Ack& ack, Time snapshot, n
   }
   if (delta.complete) {
     complete_sent_ = true;
-    next_audit_ = end + std::min(options_.audit_period, kMaxAuditCheck);
+    next_check_ = end + check_period();
     parts_.health->first_sync_done();
     metrics.gauge(Metric::kFirstSyncDone).set(1);
     LOG_INFO("first sync: {} service ports, {} kernel objects changed, {:.0f} ms", table_.size(),
@@ -456,13 +456,25 @@ void SyncLoop::failed(const Status& reason, Time now) {
   refused_.release();  // they are tried with everything else then
 }
 
+nanoseconds SyncLoop::check_period() const {
+  if (options_.audit_period.count() == 0) return options_.check_period;
+  return std::min(options_.audit_period, options_.check_period);
+}
+
+void SyncLoop::check(Time now) {
+  next_check_ = now + check_period();
+  if (parts_.backend->disturbed() && now >= next_audit_) audit(now);
+}
+
 void SyncLoop::audit(Time now) {
-  const nanoseconds period =
-      options_.audit_period.count() > 0 ? options_.audit_period : nanoseconds(kMaxAuditCheck);
-  next_audit_ = now + std::min(period, kMaxAuditCheck);
-  if (!parts_.backend->disturbed()) return;
   const Result<dataplane::AuditReport> report = parts_.backend->audit();
   const Time end = steady_clock::now();
+  const nanoseconds period =
+      options_.audit_period.count() == 0 ? options_.check_period : options_.audit_period;
+  const double rest = static_cast<double>((end - now).count()) / options_.audit_share;
+  next_audit_ =
+      end + (rest < static_cast<double>(period.count()) ? nanoseconds(static_cast<int64_t>(rest))
+                                                        : period);
   parts_.metrics->histogram(Metric::kAuditDuration).observe(in_seconds(end - now));
   if (!report) {
     LOG_WARNING("audit: {}", report.status().message());
@@ -473,9 +485,6 @@ void SyncLoop::audit(Time now) {
     table_.forget_acknowledged();
     complete_sent_ = false;
   }
-  // Others change tables all the time on some nodes: an audit costs what the table is large, so the
-  // next one waits for the whole period.
-  next_audit_ = end + period;
 }
 
 }  // namespace fairlead::proxy

@@ -40,7 +40,14 @@ namespace fairlead::proxy {
 struct SyncOptions {
   std::optional<std::chrono::nanoseconds> min_sync_period;  // nullopt: by the loop's own measure
   std::chrono::nanoseconds sync_period{std::chrono::seconds(30)};
-  std::chrono::nanoseconds audit_period{std::chrono::seconds(30)};
+  // How often the backend is asked whether somebody disturbed it; more often when the audit period
+  // is shorter.
+  std::chrono::nanoseconds check_period{std::chrono::seconds(5)};
+  // A disturbed backend is audited at once. But an audit costs what the table is large, and others
+  // change tables all the time on some nodes: the next one waits until audits have taken no more
+  // than this share of the time, or for the period.
+  std::chrono::nanoseconds audit_period{std::chrono::seconds(30)};  // 0: as check_period
+  double audit_share = 0.02;
   // How long the first sync waits for a Node that the server does not show.
   std::chrono::nanoseconds node_patience{std::chrono::seconds(15)};
   std::vector<dataplane::Family> families;
@@ -95,7 +102,11 @@ class SyncLoop {
   void acknowledged(const dataplane::Delta& delta, const dataplane::Ack& ack, Time snapshot,
                     std::chrono::nanoseconds took);
   void failed(const Status& reason, Time now);
+  // Asks the backend whether it was disturbed; audits it when it was and the last audit is long
+  // enough ago.
+  void check(Time now);
   void audit(Time now);
+  std::chrono::nanoseconds check_period() const;
   int wait_milliseconds(Time now) const;
 
   const SyncOptions options_;
@@ -117,7 +128,8 @@ class SyncLoop {
   uint64_t generation_ = 0;
 
   Time next_sync_{};
-  Time next_audit_{};
+  Time next_check_{};
+  Time next_audit_{};  // not before
   std::optional<Time> retry_;
   std::chrono::nanoseconds retry_delay_{};
   std::optional<Time> oldest_message_;

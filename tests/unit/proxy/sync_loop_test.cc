@@ -64,11 +64,13 @@ class FakeBackend final : public dataplane::Backend {
   }
   bool disturbed() override {
     std::lock_guard lock(mutex_);
+    ++asked;
+    changed_.notify_all();
     return is_disturbed;
   }
   Result<AuditReport> audit() override {
     std::lock_guard lock(mutex_);
-    is_disturbed = false;
+    is_disturbed = stays_disturbed;
     ++audits;
     changed_.notify_all();
     return AuditReport{10, 3, audit_needs_complete};
@@ -95,9 +97,9 @@ class FakeBackend final : public dataplane::Backend {
     change();
   }
 
-  int starts = 0, applies = 0, completes = 0, audits = 0;
+  int starts = 0, applies = 0, completes = 0, audits = 0, asked = 0;
   int fail_starts = 0, fail_applies = 0, refusals = 0;
-  bool is_disturbed = false, audit_needs_complete = false;
+  bool is_disturbed = false, stays_disturbed = false, audit_needs_complete = false;
   std::string refuse;
   NodeRules node;
   std::map<EntryKey, dataplane::EntryPointer> installed;
@@ -295,6 +297,38 @@ TEST_F(SyncLoopTest, ADisturbedBackendIsAudited) {
   start_with_one_service();
   backend_.configure([&] { backend_.is_disturbed = true; });
   EXPECT_TRUE(backend_.wait([&] { return backend_.audits == 1; }));
+}
+
+// Counters, steps of a handover and damage to what an audit of its own does not look at wait for
+// the question, not for the audit.
+TEST_F(SyncLoopTest, AnAuditDoesNotPutOffTheNextQuestion) {
+  options_.check_period = std::chrono::milliseconds(20);
+  options_.audit_period = std::chrono::hours(1);
+  options_.audit_share = 1;
+  backend_.is_disturbed = true;
+  start_with_one_service();
+  ASSERT_TRUE(backend_.wait([&] { return backend_.audits == 1; }));
+  EXPECT_TRUE(backend_.wait([&] { return backend_.asked >= 5; }));
+  backend_.configure([&] { backend_.is_disturbed = true; });
+  EXPECT_TRUE(backend_.wait([&] { return backend_.audits == 2; }));
+}
+
+TEST_F(SyncLoopTest, AuditsRestForAMultipleOfTheirTime) {
+  options_.check_period = std::chrono::milliseconds(20);
+  options_.audit_period = std::chrono::hours(1);
+  options_.audit_share = 1e-12;
+  backend_.stays_disturbed = backend_.is_disturbed = true;
+  start_with_one_service();
+  ASSERT_TRUE(backend_.wait([&] { return backend_.audits == 1; }));
+  EXPECT_TRUE(backend_.wait([&] { return backend_.asked >= 5; }));
+  backend_.configure([&] { EXPECT_EQ(backend_.audits, 1); });
+}
+
+TEST_F(SyncLoopTest, AuditsRestNoLongerThanThePeriod) {
+  options_.audit_share = 1e-12;
+  backend_.stays_disturbed = backend_.is_disturbed = true;
+  start_with_one_service();
+  EXPECT_TRUE(backend_.wait([&] { return backend_.audits >= 3; }));
 }
 
 TEST_F(SyncLoopTest, AnAuditMayAskForEverythingAgain) {
