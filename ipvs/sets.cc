@@ -271,7 +271,9 @@ Result<std::unique_ptr<Sets>> open_sets() {
   nobody.name = "FAIRLEAD-NOBODY";
   const auto header = sets->header(nobody);
   if (!header) {
-    return Status::error(StatusCode::kUnsupported, "use", "IP sets",
+    const bool forbidden = header.status().code() == StatusCode::kPermission;
+    return Status::error(forbidden ? StatusCode::kPermission : StatusCode::kUnsupported, "use",
+                         "IP sets",
                          header.status().detail() + " (CONFIG_IP_SET; try: modprobe ip_set)");
   }
   return std::unique_ptr<Sets>(std::move(sets));

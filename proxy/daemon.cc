@@ -345,12 +345,16 @@ Status run_daemon(const Loaded& loaded) {
           {},
           fmt::format("{}: {}", to_string(choice->mode), choice->reason)});
   Reporter reporter(metrics, health, events);
-  std::vector<std::unique_ptr<dataplane::Backend>> other_modes;
-  ASSIGN_OR_RETURN(other_modes, create_all_backends(config, choice->mode));
+  AllBackends others = create_all_backends(config, choice->mode);
+  for (const AllBackends::LeftOut& other : others.left_out) {
+    LOG_WARNING(
+        "if mode {} ran here, what it left stays until --cleanup is run with privileges: {}",
+        to_string(other.mode), other.reason.message());
+  }
   // The network stack translates a connection only as long as somebody's NAT rules stand. Programs
   // see new connections before it does, so that what others left begins none meanwhile.
   const std::chrono::seconds beside{choice->mode == ProxyMode::kEbpf ? 5 : 0};
-  AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(other_modes), beside),
+  AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(others.backends), beside),
                           metrics);
   SyncOptions options;
   options.min_sync_period = config.min_sync_period;
@@ -370,18 +374,24 @@ Status run_daemon(const Loaded& loaded) {
 }
 
 Status clean_up(const Loaded& loaded) {
-  std::vector<std::unique_ptr<dataplane::Backend>> backends;
-  ASSIGN_OR_RETURN(backends, create_all_backends(loaded.config));
-  Status first_problem;
-  for (const auto& backend : backends) {
+  const AllBackends all = create_all_backends(loaded.config);
+  StatusCode code = StatusCode::kOk;
+  std::string problems;
+  const auto note = [&](std::string_view mode, const Status& reason) {
+    if (problems.empty()) code = reason.code();
+    problems += fmt::format("{}mode {}: {}", problems.empty() ? "" : "; ", mode, reason.message());
+  };
+  for (const AllBackends::LeftOut& left : all.left_out) note(to_string(left.mode), left.reason);
+  for (const auto& backend : all.backends) {
     const Status status = backend->remove_all();
     if (status) {
       LOG_INFO("{}: removed", backend->name());
-    } else if (first_problem) {
-      first_problem = status;
+    } else {
+      note(backend->name(), status);
     }
   }
-  return first_problem;
+  if (problems.empty()) return {};
+  return Status::error(code, "remove all that was installed on", "this node", problems);
 }
 
 Status initialize_node(const Loaded& loaded) {

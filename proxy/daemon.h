@@ -12,7 +12,8 @@ namespace fairlead::proxy {
 // Runs until SIGTERM or SIGINT (ok), or until something ends it (why). The rules stay.
 Status run_daemon(const Loaded& loaded);
 
-// --cleanup: removes what any mode of this build installed, and only that.
+// --cleanup: removes what any mode of this build installed, and only that. An error names each mode
+// of which something stays, or may: what this process has no privileges to look for.
 Status clean_up(const Loaded& loaded);
 
 // --init-only: the kernel settings that need privileges.

@@ -83,17 +83,26 @@ Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& co
                        "not in this build");
 }
 
-Result<std::vector<std::unique_ptr<dataplane::Backend>>> create_all_backends(
-    const ProxyConfig& config, std::optional<ProxyMode> but) {
-  std::vector<std::unique_ptr<dataplane::Backend>> backends;
+AllBackends create_all_backends(const ProxyConfig& config, std::optional<ProxyMode> but) {
+  AllBackends all;
   for (const ModeRow& row : kModes) {
-    if (row.mode == but || !row.probe())
-      continue;  // a kernel without the feature has nothing of it to remove
-    std::unique_ptr<dataplane::Backend> backend;
-    ASSIGN_OR_RETURN(backend, row.create(config));
-    backends.push_back(std::move(backend));
+    if (row.mode == but) continue;
+    const Status probed = row.probe();
+    if (!probed) {
+      // Any other reason says that the kernel or a tool lacks the feature.
+      if (probed.code() == StatusCode::kPermission || probed.code() == StatusCode::kUnavailable) {
+        all.left_out.push_back({row.mode, probed});
+      }
+      continue;
+    }
+    Result<std::unique_ptr<dataplane::Backend>> backend = row.create(config);
+    if (backend) {
+      all.backends.push_back(std::move(*backend));
+    } else {
+      all.left_out.push_back({row.mode, backend.status()});
+    }
   }
-  return backends;
+  return all;
 }
 
 std::vector<dataplane::Family> usable_families() {

@@ -28,10 +28,21 @@ Result<ModeChoice> choose_mode(ProxyMode asked);
 Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& config,
                                                            ProxyMode mode);
 
-// One backend for each mode that this build has and the kernel can do, to clean up after any of
-// them; without that of mode `but`.
-Result<std::vector<std::unique_ptr<dataplane::Backend>>> create_all_backends(
-    const ProxyConfig& config, std::optional<ProxyMode> but = std::nullopt);
+// To clean up after any mode that ran on this node.
+struct AllBackends {
+  struct LeftOut {
+    ProxyMode mode;
+    Status reason;
+  };
+  std::vector<std::unique_ptr<dataplane::Backend>> backends;
+  // What an earlier run in these modes may have left cannot be seen now: for want of a privilege,
+  // say. A mode that the kernel does not have is not among them, it has left nothing.
+  std::vector<LeftOut> left_out;
+};
+
+// For each mode of this build, without `but`.
+AllBackends create_all_backends(const ProxyConfig& config,
+                                std::optional<ProxyMode> but = std::nullopt);
 
 // The families that the node's kernel can serve: IPv4, and IPv6 unless it is switched off.
 std::vector<dataplane::Family> usable_families();
