@@ -401,6 +401,10 @@ Status initialize_node(const Loaded& loaded) {
       first_problem = Status::error(StatusCode::kPermission, "initialize", "node", event.note);
     }
   });
+  // After the settings: they are of use to another mode too.
+  const Result<ModeChoice> choice = choose_mode(loaded.config.mode);
+  if (!choice) return choice.status();
+  LOG_INFO("proxy mode {} can run here: {}", to_string(choice->mode), choice->reason);
   return first_problem;
 }
 

@@ -16,7 +16,8 @@ Status run_daemon(const Loaded& loaded);
 // of which something stays, or may: what this process has no privileges to look for.
 Status clean_up(const Loaded& loaded);
 
-// --init-only: the kernel settings that need privileges.
+// --init-only: the kernel settings that need privileges. An error says what the configured mode
+// lacks on this node, as run_daemon() would, or which setting could not be written.
 Status initialize_node(const Loaded& loaded);
 
 }  // namespace fairlead::proxy

@@ -31,7 +31,8 @@ const Option kOptions[] = {
     {"cleanup", "", kGeneral, kBool, AT(cleanup), kBeatsFile,
      "Remove all that any mode has installed on this node, and exit."},
     {"init-only", "", kGeneral, kBool, AT(init_only), kBeatsFile,
-     "Do what needs full privileges and exit; CAP_NET_ADMIN is then enough to run."},
+     "Do what needs full privileges, say what the mode lacks here, and exit; CAP_NET_ADMIN is then "
+     "enough to run in mode nftables."},
     {"help", "", kGeneral, kBool, AT(help), kBeatsFile, "Print this and exit."},
     {"version", "", kGeneral, kString, AT(version), kBeatsFile | kOptionalText,
      "Print the version and exit."},

@@ -1,4 +1,5 @@
-// What --cleanup says when privileges are missing: never that something is done which is not.
+// What the one-shot actions say when privileges are missing: never that something is done which is
+// not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
@@ -47,6 +48,7 @@ class Privileges : public ::testing::Test {
  protected:
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root: for namespaces of its own";
+    loaded_.config.oom_score_adj = 0;  // as it is: the test's own process
   }
 
   // Calls `action` on a thread with the capabilities `kept`, in a network and a file tree of its
@@ -65,6 +67,10 @@ class Privileges : public ::testing::Test {
   }
   std::string cleaned_up(uint64_t kept) {
     return with(kept, [this] { return clean_up(loaded_); }).message();
+  }
+  std::string initialized(ProxyMode mode, uint64_t kept) {
+    loaded_.config.mode = mode;
+    return with(kept, [this] { return initialize_node(loaded_); }).message();
   }
 
   Loaded loaded_;
@@ -90,6 +96,13 @@ TEST_F(Privileges, TheChosenModeKnowsWhichOthersItCouldNotLookFor) {
 
 TEST_F(Privileges, CleaningUpWithAllOfThemIsSilent) {
   EXPECT_EQ(cleaned_up(kAll), "ok");
+}
+
+TEST_F(Privileges, InitializingSaysWhatTheModeLacks) {
+  EXPECT_THAT(initialized(ProxyMode::kEbpf, kNetAdmin),
+              AllOf(HasSubstr("proxy mode ebpf"), HasSubstr("capabilities BPF, PERFMON"),
+                    Not(HasSubstr("\n"))));
+  EXPECT_EQ(initialized(ProxyMode::kEbpf, kAll), "ok");
 }
 
 }  // namespace
