@@ -13,6 +13,7 @@ namespace fairlead::nftables {
 using dataplane::Address;
 using dataplane::ForwardingEntry;
 using dataplane::Frontend;
+using dataplane::FrontendKind;
 using dataplane::SourceClass;
 
 // Reads what an earlier run left. Its class numbers are taken over at once, everything else when an
@@ -56,8 +57,10 @@ Status FamilyTable::adopt() {
 }
 
 // The set that an earlier run installed for one of the entry's frontends, with its slots; number 0
-// when there is none.
-InstalledSet FamilyTable::adopted_set(const ForwardingEntry& entry, SetId map, bool cluster) {
+// when there is none, or none that is not in `taken`: the entry's frontends may have been several
+// entries' then, and those of an entry of then may be several entries' now.
+InstalledSet FamilyTable::adopted_set(const ForwardingEntry& entry, SetId map, bool cluster,
+                                      const boost::unordered_flat_set<uint32_t>& taken) {
   InstalledSet set;
   for (const Frontend& frontend : entry.frontends) {
     const bool uses_cluster =
@@ -65,10 +68,18 @@ InstalledSet FamilyTable::adopted_set(const ForwardingEntry& entry, SetId map, b
     if (map == SetId::kServiceSet && uses_cluster != cluster) continue;
     const auto found =
         adopted_.find(ElementBuilder(map).frontend(frontend, entry.key.protocol).build());
-    if (found == adopted_.end()) continue;
+    if (found == adopted_.end()) {
+      // A service of another cluster IP was another service. Its other addresses may be here now,
+      // its endpoints and the clients that they are remembered for are still its own.
+      if (map == SetId::kServiceSet && frontend.kind == FrontendKind::kClusterIp) break;
+      continue;
+    }
     const uint32_t number = read_number(found->data_bytes());
-    // Still somebody's: its class element is taken over with it.
-    if (!adopted_.contains(ElementBuilder(SetId::kSetClass).number(number).build())) continue;
+    // Taken by this transaction, or by an earlier one: its class element went with it.
+    if (taken.contains(number) ||
+        !adopted_.contains(ElementBuilder(SetId::kSetClass).number(number).build())) {
+      continue;
+    }
     set.number = number;
     break;
   }

@@ -44,6 +44,7 @@ struct FamilyTable::Plan {
   Transaction transaction;
   std::vector<std::pair<EntryKey, Record>> records;  // an entry of null: remove the record
   std::vector<Element> claimed;                      // of adopted_, once committed
+  boost::unordered_flat_set<uint32_t> taken_sets;    // sets of an earlier run that found an entry
   std::vector<PickClass> new_classes;
   std::vector<uint8_t> new_lengths;
   std::vector<uint32_t> new_sets;
@@ -193,7 +194,8 @@ void FamilyTable::plan_sets(const ForwardingEntry& entry, const Record* before, 
       base = **old_set;
     } else if (!adopted_.empty()) {
       base = adopted_set(entry, split ? SetId::kLocalSet : SetId::kServiceSet,
-                         &choice == &entry.cluster);
+                         &choice == &entry.cluster, plan.taken_sets);
+      if (base.number != 0) plan.taken_sets.insert(base.number);
     }
     if (base.number == 0) {
       base.number = new_set_number();

@@ -108,7 +108,8 @@ class FamilyTable {
   void take_back(Plan& plan);
   void keep(Plan& plan);
   uint32_t class_number(const PickClass& pick, Plan* plan);
-  InstalledSet adopted_set(const dataplane::ForwardingEntry& entry, SetId map, bool cluster);
+  InstalledSet adopted_set(const dataplane::ForwardingEntry& entry, SetId map, bool cluster,
+                           const boost::unordered_flat_set<uint32_t>& taken);
   uint32_t new_set_number();
   std::vector<ChainSpec> wanted_chains() const;
   Status audit_chains(dataplane::AuditReport& report);

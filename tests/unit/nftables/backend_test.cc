@@ -2,13 +2,18 @@
 // repairs and survives. Traffic is the business of tests/e2e.
 #include "nftables/backend.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <random>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "dataplane/compile.h"
 #include "text.h"
@@ -72,6 +77,70 @@ dataplane::Service service(int n) {
   return service;
 }
 
+// A line for each element, and for each that leads to an endpoint set, the set's class and its
+// endpoints. Of the elements inside sets only how many there are: none may be left over.
+std::vector<std::string> describe_elements(KernelState& kernel, Family family) {
+  using KeyLess = bool (*)(const Element&, const Element&);
+  std::set<Element, KeyLess> all(key_less);
+  std::vector<SetNumber> sets = element_sets();
+  for (const uint8_t length : {24, 32, 64, 128}) sets.push_back(source_range_set(length));
+  const std::vector<std::string> existing = *kernel.sets();
+  for (const SetNumber set : sets) {
+    const std::string name = describe_set(set, family).name;
+    if (std::find(existing.begin(), existing.end(), name) == existing.end()) continue;
+    const std::vector<Element> elements = *kernel.elements(set);
+    all.insert(elements.begin(), elements.end());
+  }
+  const std::map<uint32_t, std::string> classes = *kernel.verdicts(SetId::kClasses);
+  const auto find = [&](SetId set, uint32_t first, uint32_t second) {
+    return all.find(ElementBuilder(set).number(first).number(second).build());
+  };
+  const auto hex = [](ByteView bytes) { return fmt::format("{:02x}", fmt::join(bytes, "")); };
+  const auto describe_set_of = [&](uint32_t set) {
+    const auto pick = all.find(ElementBuilder(SetId::kSetClass).number(set).build());
+    if (pick == all.end()) return std::string("no such set");
+    std::vector<std::string> endpoints;
+    for (uint32_t slot = 0;; ++slot) {
+      const auto endpoint = find(SetId::kEndpoints, set, slot);
+      if (endpoint == all.end()) break;
+      std::string text = hex(endpoint->data_bytes());
+      if (const auto token = find(SetId::kStickySlots, set, slot); token != all.end()) {
+        const auto same = find(SetId::kStickyEndpoints, set, read_number(token->data_bytes()));
+        text += " sticky to " + (same == all.end() ? "nobody" : hex(same->data_bytes()));
+      }
+      endpoints.push_back(std::move(text));
+    }
+    std::sort(endpoints.begin(), endpoints.end());
+    return fmt::format("{}: {}", classes.at(read_number(pick->data_bytes())),
+                       fmt::join(endpoints, ", "));
+  };
+  std::vector<std::string> lines;
+  std::map<SetNumber, int> inner;
+  for (const Element& element : all) {
+    const std::string name = describe_set(element.set, family).name;
+    switch (static_cast<SetId>(element.set)) {
+      case SetId::kSetClass:
+      case SetId::kEndpoints:
+      case SetId::kStickySlots:
+      case SetId::kStickyEndpoints:
+        ++inner[element.set];
+        break;
+      case SetId::kServiceSet:
+      case SetId::kLocalSet:
+        lines.push_back(fmt::format("{} {} -> {}", name, hex(element.key_bytes()),
+                                    describe_set_of(read_number(element.data_bytes()))));
+        break;
+      default:
+        lines.push_back(
+            fmt::format("{} {} {}", name, hex(element.key_bytes()), hex(element.data_bytes())));
+    }
+  }
+  for (const auto& [set, count] : inner) {
+    lines.push_back(fmt::format("{}: {} elements", describe_set(set, family).name, count));
+  }
+  return lines;
+}
+
 class NftablesBackendTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -103,6 +172,11 @@ class NftablesBackendTest : public ::testing::Test {
     dataplane::Service object = service(n);
     object.external_traffic_local = local_policy;
     object.affinity_seconds = affinity;
+    put(object, n, endpoints);
+  }
+
+  // The service with pods that are told by `n`; the first of them is on this node.
+  void put(const dataplane::Service& object, int n, int endpoints) {
     std::vector<dataplane::EndpointGroup> groups(2);
     for (size_t f = 0; f < 2; ++f) {
       groups[f] = {"http", dataplane::Protocol::kTcp, f == 0 ? Family::kIPv4 : Family::kIPv6, {}};
@@ -135,6 +209,27 @@ class NftablesBackendTest : public ::testing::Test {
     Result<dataplane::AuditReport> report = backend_->audit();
     ASSERT_TRUE(report) << report.status().message();
     EXPECT_EQ(report->repaired, 0U);
+  }
+
+  // What the elements of both tables mean, whatever numbers they use; see describe_elements().
+  std::vector<std::string> meaning() {
+    std::vector<std::string> lines;
+    for (const Family family : rules_.families) {
+      KernelState kernel(*transport_, family);
+      const std::vector<std::string> more = describe_elements(kernel, family);
+      lines.insert(lines.end(), more.begin(), more.end());
+    }
+    return lines;
+  }
+
+  // What stands is exact, and what a table written from nothing would be.
+  void expect_as_if_new() {
+    expect_exact();
+    const std::vector<std::string> found = meaning();
+    ASSERT_TRUE(backend_->remove_all());
+    restart();
+    apply(true);
+    EXPECT_EQ(found, meaning());
   }
 
   NodeRules rules_;
@@ -194,6 +289,102 @@ TEST_F(NftablesBackendTest, ARestartConvergesOnWhatChangedMeanwhile) {
   const std::string listing = shell("nft list table ip fairlead");
   EXPECT_EQ(listing.find("10.96.0.7 "), std::string::npos);
   EXPECT_NE(listing.find("10.96.0.60 "), std::string::npos);
+}
+
+// Who had an address in the earlier run and who has it now: in both orders of their names, in which
+// entries are taken over.
+struct Handover {
+  const char* from;
+  const char* to;
+  bool node_port;
+};
+class NftablesHandoverTest : public NftablesBackendTest,
+                             public ::testing::WithParamInterface<Handover> {};
+
+TEST_P(NftablesHandoverTest, TheEndpointSetStaysWithItsService) {
+  const Handover& handover = GetParam();
+  const auto bare = [](const char* name, int n) {
+    dataplane::Service object = service(n);
+    object.name.name = name;
+    object.external_ips.clear();
+    object.ports[0].node_port = 0;
+    object.affinity_seconds = 60;
+    return object;
+  };
+  const auto with_address = [&](dataplane::Service object) {
+    if (handover.node_port) {
+      object.ports[0].node_port = 30001;
+    } else {
+      object.external_ips = {address("203.0.113.1")};
+    }
+    return object;
+  };
+  const dataplane::Service from = bare(handover.from, 1);
+  const dataplane::Service to = bare(handover.to, 2);
+  put(with_address(from), 1, 2);
+  apply(true);
+  const std::string set_of_service =
+      "nft list map ip fairlead service-set | grep -o '10.96.0.1 .*:[^ ,]*'";
+  const std::string before = shell(set_of_service);
+  restart();
+  put(from, 1, 2);
+  put(with_address(to), 2, 2);
+  apply(true);
+  EXPECT_EQ(shell(set_of_service), before);
+  expect_as_if_new();
+}
+
+INSTANTIATE_TEST_SUITE_P(Handovers, NftablesHandoverTest,
+                         ::testing::Values(Handover{"blue", "green", false},
+                                           Handover{"green", "blue", false},
+                                           Handover{"green", "blue", true}));
+
+// Whatever addresses change hands, within a service or among several, while nobody runs.
+TEST_F(NftablesBackendTest, ARestartSortsOutAddressesThatChangedHands) {
+  std::mt19937 random(54321);  // the same history in every run
+  const auto pick = [&](int limit) {
+    return static_cast<int>(random() % static_cast<unsigned>(limit));
+  };
+  constexpr int kServices = 15;
+  const auto shuffle = [&] {
+    std::vector<dataplane::Service> services;
+    for (int n = 0; n < kServices; ++n) {
+      dataplane::Service object = service(n);
+      object.external_ips.clear();
+      object.ports[0].node_port = 0;
+      object.internal_traffic_local = pick(3) == 0;
+      object.external_traffic_local = pick(3) == 0;
+      object.affinity_seconds = pick(3) == 0 ? 60 : 0;
+      if (pick(4) == 0) object.source_ranges = {prefix("198.51.100.0/24"), prefix("2001:db8::/64")};
+      services.push_back(std::move(object));
+    }
+    const auto anybody = [&]() -> dataplane::Service& {
+      return services[static_cast<size_t>(pick(kServices))];
+    };
+    // Cluster IPs too: a service that was created anew may have another one's.
+    if (pick(3) == 0) std::swap(anybody().cluster_ips, anybody().cluster_ips);
+    for (uint32_t n = 1; n <= 10; ++n) {
+      anybody().external_ips.push_back(dataplane::Address::v4(0xcb007100U + n));
+      anybody().external_ips.push_back(address("2001:db8:1::" + std::to_string(n)));
+      anybody().load_balancer_ips.push_back(dataplane::Address::v4(0xc6336400U + n));
+    }
+    for (uint16_t n = 30000; n < 30008; ++n) anybody().ports[0].node_port = n;
+    for (int n = 0; n < kServices; ++n) table_.replace(service(n).name, {});
+    for (int n = 0; n < kServices; ++n) {
+      if (pick(5) != 0) put(services[static_cast<size_t>(n)], n, pick(4));
+    }
+  };
+  shuffle();
+  apply(true);
+  for (int round = 0; round < 6 && !HasFailure(); ++round) {
+    SCOPED_TRACE(round);
+    // One transaction for all, or some for each service.
+    options_.elements_per_transaction = pick(2) == 0 ? 5000 : 10;
+    shuffle();
+    restart();
+    apply(true);
+    expect_as_if_new();
+  }
 }
 
 TEST_F(NftablesBackendTest, AFailedTransactionLosesNothing) {
