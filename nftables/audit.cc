@@ -12,8 +12,7 @@ namespace fairlead::nftables {
 
 Status FamilyTable::run_repair(Transaction& repair, dataplane::AuditReport& report) {
   std::vector<Refused> refused;
-  const MessageWriter batch = repair.build();
-  ASSIGN_OR_RETURN(refused, transport_.transact(batch.bytes()));
+  ASSIGN_OR_RETURN(refused, transact(repair));
   if (!refused.empty()) {
     return Status::from_errno(
         refused[0].error, "repair",

@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <array>
-#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
 #include "nftables/ruleset.h"
 
 namespace fairlead::nftables {
@@ -43,14 +43,20 @@ class NftablesBackend final : public dataplane::Backend {
   Status remove_all() override;
 
  private:
-  Status note_generation();
+  // Brings the delta's entries of one family into its table.
+  static Status render(const Delta& delta, Family family, FamilyTable& table,
+                       std::vector<dataplane::Refusal>& refused);
+  // Sets disturbed_ when others have committed since the last call.
+  Status notice_others();
   Result<uint32_t> generation();
 
   std::unique_ptr<NetlinkTransport> transport_;
   std::unique_ptr<TextClient> text_;
   FamilyOptions options_;
   std::vector<std::pair<Family, std::unique_ptr<FamilyTable>>> tables_;
-  uint32_t generation_ = 0;  // of nf_tables, after our last transaction
+  // At the last notice_others(): the generation of nf_tables, and our own commits.
+  uint32_t generation_ = 0;
+  uint64_t commits_ = 0;
   bool disturbed_ = false;
 };
 
@@ -58,8 +64,16 @@ Result<uint32_t> NftablesBackend::generation() {
   return KernelState(*transport_, Family::kIPv4).generation();
 }
 
-Status NftablesBackend::note_generation() {
-  ASSIGN_OR_RETURN(generation_, generation());
+// Every commit adds one to the generation: what it grew by beyond our own was somebody else,
+// whenever that was.
+Status NftablesBackend::notice_others() {
+  uint32_t now = 0;
+  ASSIGN_OR_RETURN(now, generation());
+  uint64_t commits = 0;
+  for (const auto& [family, table] : tables_) commits += table->commits();
+  disturbed_ |= now - generation_ != static_cast<uint32_t>(commits - commits_);
+  generation_ = now;
+  commits_ = commits;
   return {};
 }
 
@@ -72,73 +86,75 @@ Status NftablesBackend::start(const NodeRules& rules) {
     }
   }
   tables_.clear();
+  commits_ = 0;
+  disturbed_ = false;
+  ASSIGN_OR_RETURN(generation_, generation());
   for (const Family family : rules.families) {
     auto table = std::make_unique<FamilyTable>(family, *transport_, *text_, options_);
     RETURN_IF_ERROR(table->start(rules));
     tables_.emplace_back(family, std::move(table));
   }
-  return note_generation();
+  return notice_others();
+}
+
+Status NftablesBackend::render(const Delta& delta, Family family, FamilyTable& table,
+                               std::vector<dataplane::Refusal>& refused) {
+  std::vector<FamilyTable::Change> changes;
+  for (const dataplane::EntryPointer& entry : delta.upserted) {
+    if (entry->key.family == family) changes.push_back({&entry->key, entry});
+  }
+  for (const EntryKey& key : delta.removed) {
+    if (key.family == family) changes.push_back({&key, nullptr});
+  }
+  RETURN_IF_ERROR(table.apply(changes, refused));
+  if (!delta.complete) return {};
+  boost::unordered_flat_set<EntryKey, EntryKeyHash> wanted;
+  for (const dataplane::EntryPointer& entry : delta.upserted) {
+    if (entry->key.family == family) wanted.insert(entry->key);
+  }
+  return table.finish_complete(wanted, refused);
 }
 
 Result<Ack> NftablesBackend::apply(const Delta& delta) {
-  const Result<uint32_t> now = generation();
-  if (!now) return now.status();
-  disturbed_ |= *now != generation_;
-
   if (delta.node) {
     for (auto& [family, table] : tables_) RETURN_IF_ERROR(table->set_node_rules(*delta.node));
   }
   Ack ack;
   ack.generation = delta.generation;
   for (auto& [family, table] : tables_) {
-    std::vector<FamilyTable::Change> changes;
-    for (const dataplane::EntryPointer& entry : delta.upserted) {
-      if (entry->key.family == family) changes.push_back({&entry->key, entry});
-    }
-    for (const EntryKey& key : delta.removed) {
-      if (key.family == family) changes.push_back({&key, nullptr});
-    }
     const uint64_t before = table->operations();
     std::vector<dataplane::Refusal> refused;
-    RETURN_IF_ERROR(table->apply(changes, refused));
-    if (delta.complete) {
-      boost::unordered_flat_set<EntryKey, EntryKeyHash> wanted;
-      for (const dataplane::EntryPointer& entry : delta.upserted) {
-        if (entry->key.family == family) wanted.insert(entry->key);
-      }
-      RETURN_IF_ERROR(table->finish_complete(wanted, refused));
-    }
-    // A refusal may mean that somebody took our elements away, or put some in: set that right and
-    // try those entries once more.
-    if (!refused.empty() && disturbed_) {
+    Status rendered = render(delta, family, *table, refused);
+    RETURN_IF_ERROR(notice_others());
+    // What failed may have failed because somebody took our elements away, or put some in: set that
+    // right and try once more. What is in costs nothing.
+    if (disturbed_ && (!rendered || !refused.empty())) {
       AuditReport report;
       RETURN_IF_ERROR(table->audit(report));
-      boost::unordered_flat_set<EntryKey, EntryKeyHash> refused_keys;
-      for (const dataplane::Refusal& refusal : refused) refused_keys.insert(refusal.key);
-      std::vector<FamilyTable::Change> again;
-      std::copy_if(changes.begin(), changes.end(), std::back_inserter(again),
-                   [&](const auto& change) { return refused_keys.contains(*change.key); });
       refused.clear();
-      RETURN_IF_ERROR(table->apply(again, refused));
+      rendered = render(delta, family, *table, refused);
     }
+    RETURN_IF_ERROR(rendered);
     ack.operations += table->operations() - before;
     ack.refused.insert(ack.refused.end(), refused.begin(), refused.end());
   }
-  RETURN_IF_ERROR(note_generation());
+  RETURN_IF_ERROR(notice_others());
   return ack;
 }
 
 bool NftablesBackend::disturbed() {
-  const Result<uint32_t> now = generation();
-  disturbed_ |= now.ok() && *now != generation_;
+  if (const Status asked = notice_others(); !asked) LOG_V(1, "{}", asked.message());
   return disturbed_;
 }
 
 Result<AuditReport> NftablesBackend::audit() {
+  RETURN_IF_ERROR(notice_others());
   AuditReport report;
   for (auto& [family, table] : tables_) RETURN_IF_ERROR(table->audit(report));
+  // All that others did before is found. What they did meanwhile may be in a set that was compared
+  // already.
   disturbed_ = false;
-  RETURN_IF_ERROR(note_generation());
+  RETURN_IF_ERROR(notice_others());
   return report;
 }
 

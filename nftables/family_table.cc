@@ -120,9 +120,9 @@ Status FamilyTable::install_static(dataplane::AuditReport* report) {
   for (const ChainSpec& chain : wanted) {
     if (!installed.contains(chain.name)) declared.push_back(chain);
   }
-  RETURN_IF_ERROR(text_.run(declare_command(family_, declared, options_.affinity_limit) +
-                            text_rules_command(family_, wrong) +
-                            node_sets_command(family_, rules_)));
+  RETURN_IF_ERROR(run_text(declare_command(family_, declared, options_.affinity_limit) +
+                           text_rules_command(family_, wrong) +
+                           node_sets_command(family_, rules_)));
   Transaction programs(family_);
   for (const uint8_t length : range_lengths_) programs.create_source_range_set(length);
   for (const ChainSpec& chain : wrong) {
@@ -143,12 +143,12 @@ Status FamilyTable::remove() {
               chain + "\n";
   }
   // Damaged tables have no such chains, and are removed all the same.
-  if (const Status flushed = text_.run(checks); !flushed) {
+  if (const Status flushed = run_text(checks); !flushed) {
     LOG_V(1, "{}", flushed.message());
   }
-  RETURN_IF_ERROR(text_.run("add table " + std::string(nft_family(family_)) + " " +
-                            std::string(kTable) + "\ndelete table " +
-                            std::string(nft_family(family_)) + " " + std::string(kTable)));
+  RETURN_IF_ERROR(run_text("add table " + std::string(nft_family(family_)) + " " +
+                           std::string(kTable) + "\ndelete table " +
+                           std::string(nft_family(family_)) + " " + std::string(kTable)));
   records_.clear();
   classes_.clear();
   range_lengths_.clear();
@@ -333,6 +333,32 @@ void FamilyTable::keep(Plan& plan) {
   operations_ += plan.transaction.operations();
 }
 
+// The kernel does not count a commit that changed nothing, and which those are depends on its
+// version: it is asked. Precondition: everything was accepted.
+Status FamilyTable::count_commit(uint32_t generation_before) {
+  uint32_t generation = 0;
+  ASSIGN_OR_RETURN(generation, kernel_.generation());
+  if (generation != generation_before) ++commits_;
+  return {};
+}
+
+Status FamilyTable::run_text(const std::string& commands) {
+  uint32_t generation = 0;
+  ASSIGN_OR_RETURN(generation, kernel_.generation());
+  RETURN_IF_ERROR(text_.run(commands));
+  return count_commit(generation);
+}
+
+Result<std::vector<Refused>> FamilyTable::transact(Transaction& transaction) {
+  uint32_t generation = 0;
+  ASSIGN_OR_RETURN(generation, kernel_.generation());
+  std::vector<Refused> refused;
+  const MessageWriter batch = transaction.build();
+  ASSIGN_OR_RETURN(refused, transport_.transact(batch.bytes()));
+  if (refused.empty()) RETURN_IF_ERROR(count_commit(generation));
+  return refused;
+}
+
 Result<bool> FamilyTable::commit(Plan& plan) {
   if (!plan.new_lengths.empty()) {
     for (const uint8_t length : plan.new_lengths) plan.transaction.create_source_range_set(length);
@@ -367,8 +393,7 @@ Result<bool> FamilyTable::commit(Plan& plan) {
   }
   if (plan.transaction.empty()) return true;
   std::vector<Refused> refused;
-  const MessageWriter batch = plan.transaction.build();
-  ASSIGN_OR_RETURN(refused, transport_.transact(batch.bytes()));
+  ASSIGN_OR_RETURN(refused, transact(plan.transaction));
   if (refused.empty()) return true;
   last_refusal_ = Status::from_errno(
       refused[0].error, "commit elements to",

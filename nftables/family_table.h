@@ -72,6 +72,8 @@ class FamilyTable {
   size_t element_count() const { return element_count_; }
   size_t entry_count() const { return records_.size(); }
   uint64_t operations() const { return operations_; }  // elements added and deleted so far
+  // Commits by this object so far: what the generation has grown by if nobody else committed.
+  uint64_t commits() const { return commits_; }
 
  private:
   // An address that several entries share an element for, and how many do.
@@ -118,6 +120,10 @@ class FamilyTable {
                         dataplane::AuditReport& report);
   std::vector<Element> expected_elements() const;  // sorted by set and key
   Status run_repair(Transaction& repair, dataplane::AuditReport& report);
+  // The two ways into the kernel.
+  Status run_text(const std::string& commands);
+  Result<std::vector<Refused>> transact(Transaction& transaction);
+  Status count_commit(uint32_t generation_before);
 
   const dataplane::Family family_;
   NetlinkTransport& transport_;
@@ -138,6 +144,7 @@ class FamilyTable {
   uint32_t next_class_ = 1;
   size_t element_count_ = 0;
   uint64_t operations_ = 0;
+  uint64_t commits_ = 0;
   Status last_refusal_;
 };
 

@@ -2,20 +2,20 @@
 // repairs and survives. Traffic is the business of tests/e2e.
 #include "nftables/backend.h"
 
-#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdio>
+#include <functional>
 #include <map>
 #include <random>
-#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/compile.h"
+#include "describe.h"
 #include "text.h"
 
 namespace fairlead::nftables {
@@ -30,7 +30,7 @@ using dataplane::NodeRules;
 using dataplane::testing::address;
 using dataplane::testing::prefix;
 
-// Fails transactions on demand.
+// Fails transactions on demand, and lets others commit between them.
 class FaultyTransport final : public NetlinkTransport {
  public:
   explicit FaultyTransport(std::unique_ptr<NetlinkTransport> real) : real_(std::move(real)) {}
@@ -41,7 +41,10 @@ class FaultyTransport final : public NetlinkTransport {
       --fail_next;
       return Status::from_errno(ENOBUFS, "send to", "nf_tables");
     }
-    return real_->transact(batch);
+    if (before_next) std::exchange(before_next, nullptr)();
+    Result<std::vector<Refused>> refused = real_->transact(batch);
+    if (after_next) std::exchange(after_next, nullptr)();
+    return refused;
   }
   Status dump(ByteView request, const std::function<void(ByteView)>& each) override {
     return real_->dump(request, each);
@@ -49,6 +52,8 @@ class FaultyTransport final : public NetlinkTransport {
 
   int fail_next = 0;
   int transactions = 0;
+  std::function<void()> before_next;
+  std::function<void()> after_next;
 
  private:
   std::unique_ptr<NetlinkTransport> real_;
@@ -75,70 +80,6 @@ dataplane::Service service(int n) {
   service.external_ips = {dataplane::Address::v4(0xcb007100U + low)};
   service.ports = {{"http", dataplane::Protocol::kTcp, 80, static_cast<uint16_t>(30000 + n)}};
   return service;
-}
-
-// A line for each element, and for each that leads to an endpoint set, the set's class and its
-// endpoints. Of the elements inside sets only how many there are: none may be left over.
-std::vector<std::string> describe_elements(KernelState& kernel, Family family) {
-  using KeyLess = bool (*)(const Element&, const Element&);
-  std::set<Element, KeyLess> all(key_less);
-  std::vector<SetNumber> sets = element_sets();
-  for (const uint8_t length : {24, 32, 64, 128}) sets.push_back(source_range_set(length));
-  const std::vector<std::string> existing = *kernel.sets();
-  for (const SetNumber set : sets) {
-    const std::string name = describe_set(set, family).name;
-    if (std::find(existing.begin(), existing.end(), name) == existing.end()) continue;
-    const std::vector<Element> elements = *kernel.elements(set);
-    all.insert(elements.begin(), elements.end());
-  }
-  const std::map<uint32_t, std::string> classes = *kernel.verdicts(SetId::kClasses);
-  const auto find = [&](SetId set, uint32_t first, uint32_t second) {
-    return all.find(ElementBuilder(set).number(first).number(second).build());
-  };
-  const auto hex = [](ByteView bytes) { return fmt::format("{:02x}", fmt::join(bytes, "")); };
-  const auto describe_set_of = [&](uint32_t set) {
-    const auto pick = all.find(ElementBuilder(SetId::kSetClass).number(set).build());
-    if (pick == all.end()) return std::string("no such set");
-    std::vector<std::string> endpoints;
-    for (uint32_t slot = 0;; ++slot) {
-      const auto endpoint = find(SetId::kEndpoints, set, slot);
-      if (endpoint == all.end()) break;
-      std::string text = hex(endpoint->data_bytes());
-      if (const auto token = find(SetId::kStickySlots, set, slot); token != all.end()) {
-        const auto same = find(SetId::kStickyEndpoints, set, read_number(token->data_bytes()));
-        text += " sticky to " + (same == all.end() ? "nobody" : hex(same->data_bytes()));
-      }
-      endpoints.push_back(std::move(text));
-    }
-    std::sort(endpoints.begin(), endpoints.end());
-    return fmt::format("{}: {}", classes.at(read_number(pick->data_bytes())),
-                       fmt::join(endpoints, ", "));
-  };
-  std::vector<std::string> lines;
-  std::map<SetNumber, int> inner;
-  for (const Element& element : all) {
-    const std::string name = describe_set(element.set, family).name;
-    switch (static_cast<SetId>(element.set)) {
-      case SetId::kSetClass:
-      case SetId::kEndpoints:
-      case SetId::kStickySlots:
-      case SetId::kStickyEndpoints:
-        ++inner[element.set];
-        break;
-      case SetId::kServiceSet:
-      case SetId::kLocalSet:
-        lines.push_back(fmt::format("{} {} -> {}", name, hex(element.key_bytes()),
-                                    describe_set_of(read_number(element.data_bytes()))));
-        break;
-      default:
-        lines.push_back(
-            fmt::format("{} {} {}", name, hex(element.key_bytes()), hex(element.data_bytes())));
-    }
-  }
-  for (const auto& [set, count] : inner) {
-    lines.push_back(fmt::format("{}: {} elements", describe_set(set, family).name, count));
-  }
-  return lines;
 }
 
 class NftablesBackendTest : public ::testing::Test {
@@ -463,6 +404,88 @@ TEST_F(NftablesBackendTest, AChangeAfterDamageStillGoesIn) {
   put(1, 1);  // must delete an element that is gone
   apply();
   expect_exact();
+}
+
+// Somebody flushes everything while we are at it. What the next transaction fails for is mended at
+// once; what it does not show is known to the next disturbed().
+TEST_F(NftablesBackendTest, AFlushBeforeOurTransactionIsMendedAtOnce) {
+  put(1, 2);
+  put(2, 2);
+  apply(true);
+  put(1, 1);
+  transport_->before_next = [] { shell("nft flush ruleset"); };
+  apply();
+  EXPECT_TRUE(backend_->disturbed());  // the other family has nothing yet
+  ASSERT_TRUE(backend_->audit());
+  expect_as_if_new();
+}
+
+TEST_F(NftablesBackendTest, AFlushAfterOurTransactionIsNoticed) {
+  put(1, 2);
+  apply(true);
+  put(1, 3);
+  transport_->after_next = [] { shell("nft delete table ip fairlead"); };
+  apply();
+  EXPECT_TRUE(backend_->disturbed());
+  ASSERT_TRUE(backend_->audit());
+  EXPECT_FALSE(backend_->disturbed());
+  expect_as_if_new();
+}
+
+TEST_F(NftablesBackendTest, AFlushDuringTheFirstSyncIsMendedAtOnce) {
+  put(1, 2);
+  put(2, 2);
+  apply(true);
+  table_.replace(service(2).name, {});  // left over from the earlier run
+  restart();
+  transport_->before_next = [] { shell("nft flush ruleset"); };
+  apply(true);
+  ASSERT_TRUE(backend_->audit());
+  expect_as_if_new();
+}
+
+TEST_F(NftablesBackendTest, AFlushDuringAnAuditIsNoticed) {
+  put(1, 2);
+  apply(true);
+  shell("nft flush map ip fairlead endpoints");
+  transport_->after_next = [] { shell("nft flush map ip fairlead service-policy"); };
+  ASSERT_TRUE(backend_->audit());
+  EXPECT_TRUE(backend_->disturbed());
+  ASSERT_TRUE(backend_->audit());
+  EXPECT_FALSE(backend_->disturbed());
+  expect_as_if_new();
+}
+
+// Our own commits disturb nobody: of elements, chains, sets and node rules, and an audit's.
+TEST_F(NftablesBackendTest, OwnCommitsAreNoDisturbance) {
+  const auto undisturbed = [&] { EXPECT_FALSE(backend_->disturbed()); };
+  undisturbed();
+  options_.elements_per_transaction = 10;
+  restart();
+  undisturbed();
+  for (int n = 1; n <= 10; ++n) put(n, n, true, 45);
+  apply(true);
+  undisturbed();
+  dataplane::Service ranged = service(11);
+  ranged.load_balancer_ips = {address("198.51.100.7")};
+  ranged.source_ranges = {prefix("10.0.0.0/9")};
+  put(ranged, 11, 2);
+  put(1, 250);
+  apply();
+  undisturbed();
+  const std::vector<Family> families = rules_.families;
+  rules_ = {};  // no node facts: the static text has nothing to say
+  rules_.families = families;
+  Delta delta;
+  for (int n = 0; n < 2; ++n) {
+    delta.node = std::make_shared<NodeRules>(rules_);
+    ASSERT_TRUE(backend_->apply(delta));
+    undisturbed();
+    expect_exact();
+    undisturbed();
+  }
+  restart();
+  undisturbed();
 }
 
 TEST_F(NftablesBackendTest, TheLimitRefusesOnlyWhatExceedsIt) {
