@@ -40,8 +40,10 @@ void Transaction::write_elements(MessageWriter& out, std::vector<Element>& eleme
       previous = nullptr;
     }
     if (previous == nullptr) {
-      out.begin(adding ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, adding ? NLM_F_CREATE : 0,
-                netfilter_family(family_));
+      // Exclusive: an element that stands already is another entry's, even if it is alike, and goes
+      // with that one.
+      out.begin(adding ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM,
+                adding ? NLM_F_CREATE | NLM_F_EXCL : 0, netfilter_family(family_));
       out.string(NFTA_SET_ELEM_LIST_TABLE, kTable);
       out.string(NFTA_SET_ELEM_LIST_SET, describe_set(element.set, family_).name);
       out.nest(NFTA_SET_ELEM_LIST_ELEMENTS);
