@@ -138,6 +138,24 @@ void FamilyTable::adopt(Tables installed) {
   }
 }
 
+// What a failed run or somebody else has removed cannot be removed again: the tool would refuse.
+void FamilyTable::forget_gone_jumps(const Tables& installed) {
+  std::map<std::pair<Table, std::string>, std::vector<std::string>>
+      left;  // a rule may be there twice
+  std::erase_if(adopted_jumps_, [&](const OldJump& jump) {
+    const auto [chain, first] = left.try_emplace({jump.table, jump.chain});
+    std::vector<std::string>& rules = chain->second;
+    const auto found = installed[jump.table].find(jump.chain);
+    if (first && found != installed[jump.table].end()) rules = found->second;
+    const auto rule = std::find_if(rules.begin(), rules.end(), [&jump](const std::string& each) {
+      return same_rule(each, jump.rule);
+    });
+    if (rule == rules.end()) return true;
+    rules.erase(rule);
+    return false;
+  });
+}
+
 std::vector<std::string> FamilyTable::tail(ChainId chain) const {
   for (const FixedChain& fixed : fixed_) {
     if (fixed.tail && fixed.table == chain.first && fixed.name == chain.second) return fixed.rules;
@@ -228,8 +246,7 @@ Status FamilyTable::remove_adopted() {
   adopted_shared_.clear();
 
   // Chains may name each other: they are emptied in the first runs and removed in the last ones.
-  std::vector<std::pair<Table, std::string>> chains = std::move(adopted_others_);
-  adopted_others_.clear();
+  std::vector<std::pair<Table, std::string>> chains = adopted_others_;
   for (const auto& [name, rules] : adopted_chains_) chains.emplace_back(Table::kNat, name);
   std::erase_if(chains,
                 [this](const auto& chain) { return foreign_targets_.contains(chain.second); });
@@ -250,6 +267,7 @@ Status FamilyTable::remove_adopted() {
     }
     RETURN_IF_ERROR(run(part));
   }
+  adopted_others_.clear();
   adopted_chains_.clear();
   return {};
 }

@@ -44,6 +44,7 @@ Status FamilyTable::audit(AuditReport& report) {
   Tables installed;
   ASSIGN_OR_RETURN(installed, read());
   uncertain_ = false;
+  forget_gone_jumps(installed);
 
   // Chains before what names them.
   RestoreInput first;

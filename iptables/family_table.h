@@ -133,6 +133,7 @@ class FamilyTable {
   void plan_fixed(const Tables& installed, RestoreInput& input, dataplane::AuditReport& report);
   void plan_jumps(const Tables& installed, RestoreInput& input, dataplane::AuditReport& report);
   void adopt(Tables installed);
+  void forget_gone_jumps(const Tables& installed);
   Status remove_adopted();
   std::vector<std::string> tail(ChainId chain) const;
   // What each shared chain must hold before its tail, and what else the entries have.

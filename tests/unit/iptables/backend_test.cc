@@ -30,7 +30,7 @@ using dataplane::NodeRules;
 using dataplane::testing::address;
 using dataplane::testing::prefix;
 
-// Fails on demand: whole runs, and runs that name something.
+// Fails on demand: whole runs, half runs, and runs that name something.
 class FaultyTool final : public Tool {
  public:
   explicit FaultyTool(std::unique_ptr<Tool> real) : real_(std::move(real)) {}
@@ -44,6 +44,12 @@ class FaultyTool final : public Tool {
     if (fail_next > 0) {
       --fail_next;
       return Status::error(StatusCode::kUnavailable, "write rules by", "test", "locked");
+    }
+    if (!fail_once_at.empty() && input.find(fail_once_at) != std::string_view::npos) {
+      fail_once_at.clear();
+      const Status half = real_->restore(family, input.substr(0, input.find("*nat")));
+      EXPECT_TRUE(half) << half.message();
+      return Status::error(StatusCode::kUnavailable, "write rules by", "test", "locked at nat");
     }
     if (!refuse.empty() && input.find(refuse) != std::string_view::npos) {
       return Status::error(StatusCode::kInvalid, "write rules by", "test", "line 7 failed");
@@ -62,6 +68,7 @@ class FaultyTool final : public Tool {
   }
 
   int fail_next = 0;
+  std::string fail_once_at;  // of the run that has this, the tables before nat go in
   std::string refuse;
   std::vector<std::string> inputs;
 
@@ -583,6 +590,40 @@ TEST_P(IptablesBackend, AnotherModesChainsGo) {
   expect_exact();
   EXPECT_EQ(everything().find("IPVS"), std::string::npos);
   EXPECT_EQ(everything().find("KUBE-LOAD-BALANCER"), std::string::npos);
+}
+
+// The removal of what another mode left fails half way: its tables go in one by one.
+TEST_P(IptablesBackend, AFailedRemovalOfAnotherModesRulesIsMadeUpFor) {
+  put(1, 1);
+  for (const char* at : {"-D INPUT -j KUBE-IPVS-FILTER", "-X KUBE-IPVS-FILTER"}) {
+    SCOPED_TRACE(at);
+    run("*nat\n:KUBE-LOAD-BALANCER - [0:0]\n-A PREROUTING -j KUBE-LOAD-BALANCER\nCOMMIT\n"
+        "*filter\n:KUBE-IPVS-FILTER - [0:0]\n-A INPUT -j KUBE-IPVS-FILTER\nCOMMIT\n");
+    restart();
+    tool_->fail_once_at = at;
+    table_.forget_acknowledged();
+    Delta delta = table_.pending();
+    delta.complete = true;
+    EXPECT_FALSE(backend_->apply(delta));
+    EXPECT_EQ(tool_->fail_once_at, "");
+    apply(true);
+    expect_exact();
+    EXPECT_EQ(everything().find("KUBE-IPVS-FILTER"), std::string::npos);
+    EXPECT_EQ(everything().find("KUBE-LOAD-BALANCER"), std::string::npos);
+  }
+}
+
+TEST_P(IptablesBackend, SomebodyElseRemovesAnotherModesRules) {
+  put(1, 1);
+  run("*filter\n:KUBE-IPVS-FILTER - [0:0]\n-A INPUT -j KUBE-IPVS-FILTER\n"
+      "-A INPUT -j KUBE-IPVS-FILTER\nCOMMIT\n");
+  restart();
+  run("*filter\n-D INPUT -j KUBE-IPVS-FILTER\nCOMMIT\n");
+  ASSERT_TRUE(backend_->disturbed());
+  ASSERT_TRUE(backend_->audit());
+  apply(true);
+  expect_exact();
+  EXPECT_EQ(everything().find("KUBE-IPVS-FILTER"), std::string::npos);
 }
 
 }  // namespace
