@@ -230,10 +230,10 @@ Status FamilyTable::remove_adopted() {
   // First what names chains, then the chains.
   RestoreInput input;
   for (const auto& jump : adopted_jumps_) input.remove(jump.table, jump.chain, jump.rule);
-  std::map<ChainId, std::vector<std::string>> wanted;
+  SharedRules wanted;
   for (auto& [chain, rules] : adopted_shared_) {
     if (rules.size() > options_.deletion_limit) {
-      if (wanted.empty()) RETURN_IF_ERROR(expected_shared(wanted));
+      if (wanted.empty()) RETURN_IF_ERROR(entries_shared(wanted));
       std::vector<std::string> all = wanted[chain];
       for (std::string& rule : tail(chain)) all.push_back(std::move(rule));
       input.rewrite(chain.first, chain.second, all);

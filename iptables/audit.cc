@@ -9,7 +9,7 @@ namespace fairlead::iptables {
 
 using dataplane::AuditReport;
 
-Status FamilyTable::expected_shared(std::map<ChainId, std::vector<std::string>>& wanted) const {
+Status FamilyTable::entries_shared(SharedRules& wanted) const {
   for (const FixedChain& chain : fixed_) {
     if (chain.tail) wanted[{chain.table, chain.name}];
   }
@@ -23,6 +23,11 @@ Status FamilyTable::expected_shared(std::map<ChainId, std::vector<std::string>>&
   for (const auto& [address, count] : cluster_ips_) {
     wanted[{Table::kFilter, kClusterIps}].push_back(cluster_ip_rule(address));
   }
+  return {};
+}
+
+Status FamilyTable::expected_shared(SharedRules& wanted) const {
+  RETURN_IF_ERROR(entries_shared(wanted));
   // Until the first delta is complete, an earlier run's rules are in effect.
   for (const auto& [chain, rules] : adopted_shared_) {
     for (const auto& [text, rule] : rules) wanted[chain].push_back(rule);
@@ -52,7 +57,7 @@ Status FamilyTable::audit(AuditReport& report) {
   RETURN_IF_ERROR(run(first));
   RETURN_IF_ERROR(repair_own(installed[Table::kNat], report));
 
-  std::map<ChainId, std::vector<std::string>> wanted;
+  SharedRules wanted;
   RETURN_IF_ERROR(expected_shared(wanted));
   RestoreInput last;
   for (auto& [chain, rules] : wanted) {

@@ -281,7 +281,7 @@ Status FamilyTable::commit(Plan& plan, bool rewrite) {
 // Writes the shared chains that the plan touches anew, with all that belongs into them: to delete a
 // rule, the tool goes through its chain from the top.
 Status FamilyTable::plan_rewrites(Plan& plan) const {
-  std::map<ChainId, std::vector<std::string>> wanted;
+  SharedRules wanted;
   RETURN_IF_ERROR(expected_shared(wanted));
   std::map<ChainId, std::set<std::string_view>> gone;
   for (const SharedRule& rule : plan.removed) gone[{rule.table, rule.chain}].insert(rule.rule);

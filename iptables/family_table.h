@@ -136,8 +136,11 @@ class FamilyTable {
   void forget_gone_jumps(const Tables& installed);
   Status remove_adopted();
   std::vector<std::string> tail(ChainId chain) const;
-  // What each shared chain must hold before its tail, and what else the entries have.
-  Status expected_shared(std::map<ChainId, std::vector<std::string>>& wanted) const;
+  // What each shared chain must hold before its tail: the entries' rules, and those of an earlier
+  // run that are in effect still.
+  using SharedRules = std::map<ChainId, std::vector<std::string>>;
+  Status entries_shared(SharedRules& wanted) const;
+  Status expected_shared(SharedRules& wanted) const;
   Result<SavedTable> expected_own() const;
   Status repair_own(const SavedTable& installed, dataplane::AuditReport& report);
 

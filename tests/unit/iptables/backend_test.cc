@@ -450,6 +450,20 @@ TEST_P(IptablesBackend, ManyRemovalsRewriteTheChain) {
   expect_exact();
 }
 
+// What went while no process ran, by more rules of one chain than are deleted one by one.
+TEST_P(IptablesBackend, ManyStaleRulesGoAfterARestart) {
+  options_.deletion_limit = 5;
+  restart();
+  for (int n = 1; n <= 40; ++n) put(n, n % 2, n % 4 == 0);  // every other one is refused in filter
+  apply(true);
+  restart();
+  for (int n = 1; n <= 30; ++n) table_.replace(service(n).name, {});
+  apply(true);
+  EXPECT_EQ(everything().find("default/svc8:"), std::string::npos);
+  expect_exact();
+  EXPECT_NE(everything().find("default/svc38:"), std::string::npos);
+}
+
 TEST_P(IptablesBackend, LargeTablesAreWrittenBriefly) {
   options_.comment_limit = 10;
   options_.fold_limit = 20;
