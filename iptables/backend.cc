@@ -69,6 +69,7 @@ class IptablesBackend final : public dataplane::Backend {
   std::vector<std::unique_ptr<FamilyTable>> tables_;
   bool complete_ = false;
   bool disturbed_ = false;  // somebody changed the tables before our last run
+  std::string unreadable_;  // why the last audit could not look; empty when it could
   steady_clock::time_point last_audit_;
   RuleCounter invalid_packets_;
   RuleCounter localhost_packets_;
@@ -177,13 +178,22 @@ bool IptablesBackend::disturbed() {
 
 Result<AuditReport> IptablesBackend::audit() {
   AuditReport report;
+  Status unreadable;
   for (auto& table : tables_) {
     table->begin(FamilyTable::Work::kAudit);
-    RETURN_IF_ERROR(table->audit(report));
+    const Status done = table->audit(report);
+    if (done.code() == StatusCode::kUnsupported) {
+      unreadable = done;
+    } else {
+      RETURN_IF_ERROR(done);
+    }
   }
   for (auto& table : tables_) table->note_stamps();
-  disturbed_ = false;
+  disturbed_ = !unreadable;
   last_audit_ = steady_clock::now();
+  const std::string before = std::exchange(unreadable_, unreadable ? "" : unreadable.message());
+  if (!unreadable && unreadable_ != before) return unreadable;  // said once
+  if (unreadable && !before.empty()) LOG_INFO("iptables: the tables can be read again");
   return report;
 }
 
@@ -262,13 +272,15 @@ std::vector<dataplane::Counter> IptablesBackend::counters() {
 Status IptablesBackend::remove_all() {
   std::vector<Tool*> tools = {parts_.tool.get()};
   for (const auto& other : parts_.others) tools.push_back(other.get());
+  Status first_problem;
   for (Tool* tool : tools) {
     for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-      RETURN_IF_ERROR(remove_rules(*tool, family, kOwner));
+      const Status removed = remove_rules(*tool, family, kOwner);
+      if (first_problem) first_problem = removed;
     }
   }
   tables_.clear();
-  return {};
+  return first_problem;
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "iptables/layout.h"
 #include "iptables/stamp.h"
 
 namespace fairlead::iptables {
@@ -41,6 +42,22 @@ std::string reason_of(const CommandResult& result) {
   return reason;
 }
 
+// The nft tool says of a table that it cannot show only that, in a comment, and calls it a success:
+// "# Table `nat' is incompatible, use 'nft' tool." To take the table for empty would be to write
+// everything once more.
+Status readable(std::string_view text, const std::string& tool) {
+  for (const Table table : kTables) {
+    const std::string name(to_string(table));
+    const std::string told = "# Table `" + name + "' is incompatible";
+    if (!text.starts_with(told) && text.find("\n" + told) == std::string_view::npos) continue;
+    return Status::error(StatusCode::kUnsupported, "read rules by", tool,
+                         "table " + name +
+                             " has rules that it cannot show: written by nft, as "
+                             "\"nft list ruleset\" shows them");
+  }
+  return {};
+}
+
 Status failure(const CommandResult& result, std::string_view operation, const std::string& tool) {
   // The legacy tools have one code for a full memory and a lost race; nf_tables says it in words.
   const bool passing = result.exit_code == kResourceProblem ||
@@ -74,9 +91,13 @@ class CommandTool final : public Tool {
 
   Result<std::string> save(Family family, std::string_view table) override {
     // Without a table's name, the legacy tool prints those that exist.
-    if (table.empty()) return run(family, "-save", {}, {}, "read rules by");
-    if (!may_ask(family, table)) return std::string();
-    return run(family, "-save", {"-t", std::string(table)}, {}, "read rules by");
+    if (!table.empty() && !may_ask(family, table)) return std::string();
+    std::vector<std::string> arguments;
+    if (!table.empty()) arguments = {"-t", std::string(table)};
+    std::string text;
+    ASSIGN_OR_RETURN(text, run(family, "-save", std::move(arguments), {}, "read rules by"));
+    RETURN_IF_ERROR(readable(text, program(variant_, family, "-save")));
+    return text;
   }
   Result<bool> has_chain(Family family, std::string_view table, std::string_view chain) override {
     if (!may_ask(family, table)) return false;
@@ -85,8 +106,12 @@ class CommandTool final : public Tool {
             {}, "look for a chain by")
             .status();
     if (listed) return true;
-    if (listed.code() == StatusCode::kInvalid) return false;
-    return listed;
+    if (listed.code() != StatusCode::kInvalid) return listed;
+    if (listed.detail().find("is incompatible") == std::string::npos) return false;
+    // So the nft tool says of a chain that is missing, too.
+    std::string text;
+    ASSIGN_OR_RETURN(text, save(family, table));
+    return text.find("\n:" + std::string(chain) + " ") != std::string::npos;
   }
   Status restore(Family family, std::string_view input) override {
     return run(family, "-restore", {"-w", kLockSeconds, "--noflush", "--counters"}, input,

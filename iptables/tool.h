@@ -30,7 +30,8 @@ class Tool {
 
   // One table ("nat"), or all for an empty name, as iptables-save writes it, without counters. A
   // table that does not exist yet is no text or one with empty chains. The nft variant reads all
-  // tables whatever it prints: ask once.
+  // tables whatever it prints: ask once. kUnsupported: in nat, filter or mangle somebody has
+  // written by nft what this tool cannot show; restore() goes on working.
   virtual Result<std::string> save(dataplane::Family family, std::string_view table) = 0;
 
   // iptables-restore --noflush --counters: chains that `input` declares (":KUBE-SVC-X - [0:0]") are
@@ -41,6 +42,7 @@ class Tool {
   // tool or the kernel refused the input; the detail is what the tool said.
   virtual Status restore(dataplane::Family family, std::string_view input) = 0;
 
+  // kUnsupported: as for save().
   virtual Result<bool> has_chain(dataplane::Family family, std::string_view table,
                                  std::string_view chain) = 0;
 

@@ -113,14 +113,17 @@ class IptablesBackend : public ::testing::TestWithParam<Variant> {
 
   // A new process on the same kernel.
   void restart() {
+    const Status started = start_again();
+    ASSERT_TRUE(started) << started.message();
+  }
+  Status start_again() {
     auto faulty = std::make_unique<FaultyTool>(create_tool(create_process_runner(), GetParam()));
     tool_ = faulty.get();
     BackendParts parts;
     parts.tool = std::move(faulty);
     parts.route_localnet = "/dev/null";
     backend_ = create_backend(std::move(parts), options_);
-    const Status started = backend_->start(rules_);
-    ASSERT_TRUE(started) << started.message();
+    return backend_->start(rules_);
   }
 
   void put(int n, int endpoints, bool local_policy = false, uint32_t affinity = 0,
@@ -554,6 +557,41 @@ TEST_P(IptablesBackend, AChangeOverDamageArrives) {
   put(5, 3);
   apply();
   expect_exact();
+}
+
+// The nft tool shows nothing of a table in which nft has written what it has no words for.
+TEST_P(IptablesBackend, WhatCannotBeReadIsNotTakenForMissing) {
+  if (GetParam() != Variant::kNft) GTEST_SKIP() << "the kernel has no other rules there";
+  put_many();
+  apply(true);
+  const std::string before = everything();
+  ASSERT_EQ(std::system("nft 'add chain ip nat foreign; add set ip nat s { type ipv4_addr . "
+                        "ipv4_addr; }; add rule ip nat foreign ip saddr . ip daddr @s masquerade'"),
+            0);
+  EXPECT_TRUE(backend_->disturbed());
+  tool_->inputs.clear();
+  Result<dataplane::AuditReport> report = backend_->audit();
+  EXPECT_EQ(report.status().code(), StatusCode::kUnsupported);
+  EXPECT_NE(report.status().message().find("iptables-nft-save: table nat"), std::string::npos)
+      << report.status().message();
+  // Said once; but it is looked again.
+  report = backend_->audit();
+  ASSERT_TRUE(report) << report.status().message();
+  EXPECT_EQ(report->repaired, 0U);
+  EXPECT_EQ(tool_->inputs, std::vector<std::string>());
+  EXPECT_EQ(backend_->remove_all().code(), StatusCode::kUnsupported);
+
+  EXPECT_EQ(start_again().code(), StatusCode::kUnsupported);
+  EXPECT_EQ(tool_->inputs, std::vector<std::string>());
+  EXPECT_EQ(backend_->remove_all().code(), StatusCode::kUnsupported);
+  ASSERT_EQ(std::system("nft 'delete rule ip nat foreign handle '$(nft -a list chain ip nat foreign"
+                        " | sed -n 's/.*handle //p' | tail -1)"),
+            0);
+  ASSERT_EQ(std::system("nft 'delete chain ip nat foreign; delete set ip nat s'"), 0);
+  restart();
+  apply(true);
+  expect_exact();
+  EXPECT_EQ(everything(), before);
 }
 
 TEST_P(IptablesBackend, HealthCheckNodePortsAreLetIn) {

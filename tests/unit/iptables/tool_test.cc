@@ -67,6 +67,56 @@ TEST(Variant, NoneIsAClearError) {
   EXPECT_NE(found.status().message().find("apt-get install iptables"), std::string::npos);
 }
 
+Status save_that_answers(CommandResult result) {
+  const auto tool =
+      create_tool(std::make_unique<FakeRunner>(Answers{{"ip6tables-nft-save", std::move(result)}}),
+                  Variant::kNft);
+  return tool->save(Family::kIPv6, "").status();
+}
+
+TEST(Save, ATableThatTheToolCannotShowIsAnError) {
+  const Status status =
+      save_that_answers(says("*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n"
+                             "# Table `nat' is incompatible, use 'nft' tool.\n"));
+  EXPECT_EQ(status.code(), StatusCode::kUnsupported);
+  EXPECT_NE(status.message().find("ip6tables-nft-save: table nat"), std::string::npos)
+      << status.message();
+}
+
+TEST(Save, WhatElseStandsInCommentsIsNone) {
+  for (const char* text :
+       {"# Table `security' is incompatible, use 'nft' tool.\n",
+        "# Table `nat' contains incompatible base-chains, use 'nft' tool to list them.\n",
+        "*nat\n-A X -m comment --comment \"# Table `nat' is incompatible\"\nCOMMIT\n"}) {
+    EXPECT_TRUE(save_that_answers(says(text))) << text;
+  }
+}
+
+// The nft tool has one answer for a chain that it cannot list and for one that is missing.
+Result<bool> has_chain_when_saved(std::string saved) {
+  const auto tool = create_tool(
+      std::make_unique<FakeRunner>(
+          Answers{{"iptables-nft -w 5 -t mangle -S X",
+                   {1, "",
+                    "iptables v1.8.9 (nf_tables): chain `X' in table `mangle' is incompatible, use "
+                    "'nft' tool.\n"}},
+                  {"iptables-nft-save -t mangle", says(std::move(saved))}}),
+      Variant::kNft);
+  return tool->has_chain(Family::kIPv4, "mangle", "X");
+}
+
+TEST(HasChain, WhatCannotBeListedIsLookedForInTheTable) {
+  const Result<bool> missing = has_chain_when_saved("*mangle\n:XY - [0:0]\nCOMMIT\n");
+  ASSERT_TRUE(missing) << missing.status().message();
+  EXPECT_FALSE(*missing);
+  const Result<bool> there = has_chain_when_saved("*mangle\n:X - [0:0]\nCOMMIT\n");
+  ASSERT_TRUE(there) << there.status().message();
+  EXPECT_TRUE(*there);
+  EXPECT_EQ(
+      has_chain_when_saved("# Table `mangle' is incompatible, use 'nft' tool.\n").status().code(),
+      StatusCode::kUnsupported);
+}
+
 Status restore_that_answers(CommandResult result) {
   const auto tool = create_tool(
       std::make_unique<FakeRunner>(
