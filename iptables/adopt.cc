@@ -40,6 +40,12 @@ Result<FamilyTable::Tables> FamilyTable::read() const {
   return result;
 }
 
+void FamilyTable::claim_localnet() {
+  if (localnet_is_ours_) return;
+  localnet_is_ours_ = true;
+  uncertain_ = rules_ != nullptr;  // after start() an audit writes the rule
+}
+
 Status FamilyTable::start(RulesPointer rules) {
   rules_ = std::move(rules);
   fixed_ = fixed_chains(family_, *rules_, options_.fixed);
@@ -82,10 +88,14 @@ void FamilyTable::plan_jumps(const Tables& installed, RestoreInput& input, Audit
     return target_of(jump.rule) == kFirewall;
   });
   if (martians) {
-    if (!installed[Table::kFilter].contains(std::string(kFirewall)))
-      input.declare(Table::kFilter, kFirewall);
-    if (!has_rule(installed[Table::kFilter], kFirewall, martian_rule())) {
-      input.append(Table::kFilter, kFirewall, martian_rule());
+    const SavedTable& filter = installed[Table::kFilter];
+    if (!filter.contains(std::string(kFirewall))) input.declare(Table::kFilter, kFirewall);
+    localnet_is_ours_ |= has_rule(filter, kFirewall, localnet_rule());
+    std::vector<std::string> guard = {martian_rule()};
+    if (localnet_is_ours_) guard.push_back(localnet_rule());
+    for (const std::string& rule : guard) {
+      if (has_rule(filter, kFirewall, rule)) continue;
+      input.append(Table::kFilter, kFirewall, rule);
       ++report.repaired;
     }
   }

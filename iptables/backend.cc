@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <fstream>
 #include <utility>
 
 #include "base/log.h"
@@ -60,7 +59,8 @@ class IptablesBackend final : public dataplane::Backend {
 
  private:
   Status apply_to(FamilyTable& table, const Delta& delta, Ack& ack);
-  void allow_localhost(const NodeRules& rules);
+  bool claim_localhost(FamilyTable& table, const NodeRules& rules) const;
+  void route_localhost() const;
   void count_packets();
 
   BackendParts parts_;
@@ -76,19 +76,19 @@ class IptablesBackend final : public dataplane::Backend {
   steady_clock::time_point counted_;
 };
 
-// Packets to 127.0.0.0/8 leave the node only when the kernel is told to route them; the rule in
-// KUBE-FIREWALL keeps everybody else from making use of that.
-void IptablesBackend::allow_localhost(const NodeRules& rules) {
-  if (!node_ports_on_loopback(Family::kIPv4, rules, options_.fixed)) return;
-  std::ifstream now(parts_.route_localnet);
-  int value = 0;
-  if (now >> value && value == 1) return;
-  std::ofstream change(parts_.route_localnet);
-  change << 1 << std::flush;
-  if (!change) {
-    LOG_WARNING("node ports will not answer on 127.0.0.1: {} cannot be set to 1",
-                parts_.route_localnet);
-  }
+// Packets to 127.0.0.0/8 leave the node only when the kernel is told to route them. True: it has to
+// be told, by route_localhost(), when the rules of `table` are in: those of KUBE-FIREWALL keep
+// everybody else from making use of it.
+bool IptablesBackend::claim_localhost(FamilyTable& table, const NodeRules& rules) const {
+  if (!node_ports_on_loopback(table.family(), rules, options_.fixed)) return false;
+  if (localnet_routed(parts_.route_localnet)) return false;
+  table.claim_localnet();
+  return true;
+}
+
+void IptablesBackend::route_localhost() const {
+  const Status set = route_localnet(parts_.route_localnet, true);
+  if (!set) LOG_WARNING("node ports will not answer on 127.0.0.1: {}", set.message());
 }
 
 Status IptablesBackend::start(const NodeRules& rules) {
@@ -100,14 +100,16 @@ Status IptablesBackend::start(const NodeRules& rules) {
     }
   }
   LOG_INFO("iptables: the {} variant", to_string(parts_.tool->variant()));
-  allow_localhost(rules);
   tables_.clear();
   rules_ = std::make_shared<const NodeRules>(rules);
+  bool localhost_due = false;
   for (const Family family : rules.families) {
     auto table = std::make_unique<FamilyTable>(family, *parts_.tool, options_);
+    localhost_due |= claim_localhost(*table, rules);
     RETURN_IF_ERROR(table->start(rules_));
     tables_.push_back(std::move(table));
   }
+  if (localhost_due) route_localhost();
   for (auto& table : tables_) table->note_stamps();
   disturbed_ = false;
   complete_ = false;
@@ -139,10 +141,7 @@ Status IptablesBackend::apply_to(FamilyTable& table, const Delta& delta, Ack& ac
 }
 
 Result<Ack> IptablesBackend::apply(const Delta& delta) {
-  if (delta.node) {
-    allow_localhost(*delta.node);
-    rules_ = delta.node;
-  }
+  if (delta.node) rules_ = delta.node;
   // What others did before this delta is remembered: afterwards only our own runs are behind us.
   // One family's run counts as a change in the other one's eyes.
   disturbed_ = disturbed();
@@ -150,16 +149,24 @@ Result<Ack> IptablesBackend::apply(const Delta& delta) {
   ack.generation = delta.generation;
   using Work = FamilyTable::Work;
   for (auto& table : tables_) table->begin(delta.complete ? Work::kFullSync : Work::kPartialSync);
+  bool localhost_due = false;
   for (auto& table : tables_) {
-    if (delta.node) RETURN_IF_ERROR(table->set_node_rules(rules_));
+    if (delta.node) {
+      localhost_due |= claim_localhost(*table, *rules_);
+      RETURN_IF_ERROR(table->set_node_rules(rules_));
+    }
     RETURN_IF_ERROR(apply_to(*table, delta, ack));
   }
+  if (localhost_due) route_localhost();
   for (auto& table : tables_) table->note_stamps();
   if (delta.complete && !complete_) {
     complete_ = true;
+    // The other variant's guard of 127.0.0.0/8 goes with the setting, or when there is one of ours.
+    const bool guarded = node_ports_on_loopback(Family::kIPv4, *rules_, options_.fixed);
     for (const auto& other : parts_.others) {
       for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-        const Status removed = remove_rules(*other, family, kOwner);
+        const Status removed =
+            remove_rules(*other, family, kOwner, guarded ? "" : parts_.route_localnet);
         if (!removed) LOG_WARNING("rules of an earlier run stay: {}", removed.message());
       }
     }
@@ -275,7 +282,7 @@ Status IptablesBackend::remove_all() {
   Status first_problem;
   for (Tool* tool : tools) {
     for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-      const Status removed = remove_rules(*tool, family, kOwner);
+      const Status removed = remove_rules(*tool, family, kOwner, parts_.route_localnet);
       if (first_problem) first_problem = removed;
     }
   }

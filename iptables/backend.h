@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "dataplane/backend.h"
 #include "iptables/family_table.h"
+#include "iptables/localnet.h"
 #include "iptables/tool.h"
 
 namespace fairlead::iptables {
@@ -28,7 +29,7 @@ struct BackendParts {
   // Tools of the other variants that are installed: what an earlier run left by one of them is
   // removed when the first delta is complete.
   std::vector<std::unique_ptr<Tool>> others;
-  std::string route_localnet = "/proc/sys/net/ipv4/conf/all/route_localnet";
+  std::string route_localnet = kRouteLocalnet;
 };
 std::unique_ptr<dataplane::Backend> create_backend(BackendParts parts, TableOptions options);
 

@@ -4,23 +4,39 @@
 #include <string>
 #include <vector>
 
+#include "base/log.h"
 #include "iptables/layout.h"
+#include "iptables/localnet.h"
 #include "iptables/restore_input.h"
 #include "iptables/save_text.h"
 
 namespace fairlead::iptables {
 namespace {
 
-// Plans what goes from one table.
-void plan_removal(Table table, const SavedTable& installed, bool kubelet, RestoreInput& input) {
+// After this: do packets to 127.0.0.0/8 need their guard?
+bool needs_guard(const SavedTable& filter, const std::string& setting) {
+  const auto firewall = filter.find(std::string(kFirewall));
+  if (firewall == filter.end() || setting.empty() || !localnet_routed(setting)) return false;
+  Status reset = Status::error(StatusCode::kConflict, "set", setting, "set by somebody else");
+  for (const std::string& rule : firewall->second) {
+    if (same_rule(rule, localnet_rule())) reset = route_localnet(setting, false);
+  }
+  if (!reset) LOG_WARNING("iptables: chain {} stays as a guard: {}", kFirewall, reset.message());
+  return !reset;
+}
+
+// Plans what goes from one table. `guard`: from KUBE-FIREWALL, nothing.
+void plan_removal(Table table, const SavedTable& installed, bool kubelet, bool guard,
+                  RestoreInput& input) {
   bool firewall_goes = false;
-  if (table == Table::kFilter && !kubelet) {
-    const auto firewall = installed.find(std::string(kFirewall));
-    firewall_goes = firewall != installed.end();
-    if (firewall_goes) {
-      for (const std::string& rule : firewall->second) {
-        firewall_goes &= same_rule(rule, martian_rule());
-      }
+  const auto firewall = installed.find(std::string(kFirewall));
+  if (table == Table::kFilter && !guard && firewall != installed.end()) {
+    firewall_goes = !kubelet;
+    for (const std::string& rule : firewall->second) {
+      firewall_goes &= same_rule(rule, martian_rule()) || same_rule(rule, localnet_rule());
+    }
+    for (const std::string& rule : firewall->second) {
+      if (!firewall_goes && same_rule(rule, localnet_rule())) input.remove(table, kFirewall, rule);
     }
   }
   const auto goes = [&](std::string_view chain) {
@@ -55,7 +71,8 @@ void plan_removal(Table table, const SavedTable& installed, bool kubelet, Restor
 
 }  // namespace
 
-Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner) {
+Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner,
+                    const std::string& localnet_file) {
   bool owned = false;
   ASSIGN_OR_RETURN(owned, tool.has_chain(family, "mangle", owner));
   if (!owned) return {};
@@ -69,10 +86,12 @@ Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner
   const SavedTable& mangle = installed[static_cast<size_t>(Table::kMangle)];
   const bool kubelet =
       mangle.contains("KUBE-KUBELET-CANARY") || mangle.contains("KUBE-IPTABLES-HINT");
+  const bool guard = family == dataplane::Family::kIPv4 &&
+                     needs_guard(installed[static_cast<size_t>(Table::kFilter)], localnet_file);
   // The mark of ownership is in mangle, which goes last: a run that fails is made up for later.
   for (const Table table : tables) {
     RestoreInput input;
-    plan_removal(table, installed[static_cast<size_t>(table)], kubelet, input);
+    plan_removal(table, installed[static_cast<size_t>(table)], kubelet, guard, input);
     if (!input.empty()) RETURN_IF_ERROR(tool.restore(family, input.text()));
   }
   return {};

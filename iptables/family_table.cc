@@ -74,8 +74,10 @@ size_t FamilyTable::rules(Table table) const {
   for (const Jump& jump : jumps(family_, *rules_, options_.fixed)) {
     if (jump.table == table) ++count;
   }
-  // The one rule in the kubelet's chain.
-  if (table == Table::kFilter && node_ports_on_loopback(family_, *rules_, options_.fixed)) ++count;
+  // Those in the kubelet's chain.
+  if (table == Table::kFilter && node_ports_on_loopback(family_, *rules_, options_.fixed)) {
+    count += localnet_is_ours_ ? 2 : 1;
+  }
   return count;
 }
 

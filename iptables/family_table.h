@@ -55,6 +55,10 @@ class FamilyTable {
   enum class Work : uint8_t { kFullSync, kPartialSync, kAudit };
   void begin(Work work);
 
+  // IPv4: the caller is going to set route_localnet. The next start() or apply() puts the rule that
+  // says so beside the guard of 127.0.0.0/8; one of an earlier run is found by start().
+  void claim_localnet();
+
   // Installs the fixed part, or puts it right, and reads the rules of an earlier run.
   Status start(std::shared_ptr<const dataplane::NodeRules> rules);
   // The same for changed node rules: only what differs is rewritten.
@@ -169,7 +173,8 @@ class FamilyTable {
   boost::unordered_flat_set<std::string> stray_;  // found by the audit that runs now
 
   std::array<uint64_t, 2> stamps_{};
-  bool uncertain_ = false;  // a run failed: how far it came is not known
+  bool localnet_is_ours_ = false;  // Fairlead has set route_localnet: this run or an earlier one
+  bool uncertain_ = false;         // a run failed: how far it came is not known
   uint64_t operations_ = 0;
   uint64_t runs_ = 0;
   Work work_ = Work::kFullSync;

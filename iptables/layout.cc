@@ -321,4 +321,9 @@ std::string martian_rule() {
       .to_string();
 }
 
+std::string localnet_rule() {
+  return RuleText{.source = {}, .comment = "route_localnet has been set to 1 by fairlead"}
+      .to_string();
+}
+
 }  // namespace fairlead::iptables

@@ -110,6 +110,8 @@ bool node_ports_on_loopback(dataplane::Family family, const dataplane::NodeRules
                             const FixedOptions& options);
 // The rule of KUBE-FIREWALL that keeps others from reaching 127.0.0.0/8 by way of route_localnet.
 std::string martian_rule();
+// The rule beside it, which does nothing: says that Fairlead has set route_localnet.
+std::string localnet_rule();
 // The comment of the rule that drops answers which connection tracking does not know.
 inline constexpr std::string_view kInvalidComment =
     "answers that connection tracking does not know";

@@ -10,12 +10,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <sstream>
 
 #include "base/fd.h"
 #include "dataplane/compile.h"
 #include "iptables/cleanup.h"
+#include "iptables/localnet.h"
 #include "text.h"
 
 namespace fairlead::iptables {
@@ -118,10 +121,11 @@ class IptablesBackend : public ::testing::TestWithParam<Variant> {
   }
   Status start_again() {
     auto faulty = std::make_unique<FaultyTool>(create_tool(create_process_runner(), GetParam()));
+    faulty->fail_next = std::exchange(fail_at_start_, 0);
     tool_ = faulty.get();
     BackendParts parts;
     parts.tool = std::move(faulty);
-    parts.route_localnet = "/dev/null";
+    parts.route_localnet = route_localnet_;
     backend_ = create_backend(std::move(parts), options_);
     return backend_->start(rules_);
   }
@@ -225,6 +229,8 @@ class IptablesBackend : public ::testing::TestWithParam<Variant> {
     ASSERT_TRUE(done) << input << done.message();
   }
 
+  std::string route_localnet_ = "/dev/null";
+  int fail_at_start_ = 0;
   NodeRules rules_;
   dataplane::CompileView view_;
   TableOptions options_;
@@ -510,13 +516,93 @@ TEST_P(IptablesBackend, CleanupRemovesOursAndNobodyElses) {
   EXPECT_TRUE(backend_->remove_all()) << "with nothing left to remove";
 }
 
+// What listens on 127.0.0.1 is never in reach of neighbours: route_localnet is on only while the
+// guard stands.
+TEST_P(IptablesBackend, RouteLocalnetNeverStandsWithoutItsGuard) {
+  const std::string setting = ::testing::TempDir() + "localnet." + std::to_string(::getpid());
+  const auto set = [&](int value) { std::ofstream(setting) << value; };
+  const auto is = [&] {
+    int value = -1;
+    std::ifstream(setting) >> value;
+    return value;
+  };
+  const auto guarded = [&] {
+    const std::string filter = saved(Family::kIPv4, "filter");
+    const bool all = filter.find("-A INPUT -j KUBE-FIREWALL") != std::string::npos &&
+                     filter.find("-A OUTPUT -j KUBE-FIREWALL") != std::string::npos &&
+                     filter.find(martian_rule()) != std::string::npos;
+    EXPECT_TRUE(all || filter.find("KUBE-FIREWALL") == std::string::npos) << filter;
+    return all;
+  };
+  ASSERT_TRUE(backend_->remove_all());
+  route_localnet_ = setting;
+
+  set(0);
+  fail_at_start_ = 1;
+  EXPECT_FALSE(start_again());
+  EXPECT_EQ(is(), 0) << "set before the guard was there";
+  restart();
+  EXPECT_EQ(is(), 1);
+  EXPECT_TRUE(guarded());
+  restart();  // who has set it is remembered
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_EQ(is(), 0);
+  EXPECT_FALSE(guarded());
+
+  set(1);  // by somebody else
+  restart();
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_EQ(is(), 1);
+  EXPECT_TRUE(guarded());
+
+  set(0);
+  restart();
+  route_localnet_ = "/proc/sys/kernel/cap_last_cap";  // not 0, and nobody can write it
+  restart();
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_TRUE(guarded()) << "not to be reset";
+
+  route_localnet_ = setting;
+  run("*mangle\n:KUBE-KUBELET-CANARY - [0:0]\nCOMMIT\n");
+  restart();
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_EQ(is(), 0);
+  EXPECT_TRUE(guarded()) << "the kubelet's";
+  EXPECT_EQ(everything().find("fairlead"), std::string::npos);
+  std::remove(setting.c_str());
+}
+
+TEST_P(IptablesBackend, NodePortsThatComeToLoopbackAreGuardedFirst) {
+  ASSERT_TRUE(backend_->remove_all());
+  route_localnet_ = ::testing::TempDir() + "localnet." + std::to_string(::getpid());
+  std::ofstream(route_localnet_) << 0;
+  const auto routed = [&] { return localnet_routed(route_localnet_); };
+  rules_.node_ports_on_all_addresses = {false, false};
+  restart();
+  apply(true);
+  EXPECT_FALSE(routed());
+  rules_.node_ports_on_all_addresses = {true, true};
+  Delta delta;
+  delta.node = std::make_shared<NodeRules>(rules_);
+  tool_->refuse = martian_rule();
+  EXPECT_FALSE(backend_->apply(delta));
+  EXPECT_FALSE(routed());
+  tool_->refuse.clear();
+  ASSERT_TRUE(backend_->apply(delta));
+  EXPECT_TRUE(routed());
+  expect_exact();
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_FALSE(routed());
+  std::remove(route_localnet_.c_str());
+}
+
 TEST_P(IptablesBackend, CleanupLeavesAnotherProxysRules) {
   put_many();
   apply(true);
   run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\n-X FAIRLEAD-IPTABLES\nCOMMIT\n");
   const std::string before = everything();
   // Of IPv6 the mark is still there.
-  ASSERT_TRUE(remove_rules(*tool_, Family::kIPv4, kOwner));
+  ASSERT_TRUE(remove_rules(*tool_, Family::kIPv4, kOwner, route_localnet_));
   EXPECT_EQ(everything(), before);
 }
 
