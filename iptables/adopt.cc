@@ -173,7 +173,7 @@ std::vector<std::string> FamilyTable::tail(ChainId chain) const {
   return {};
 }
 
-Status FamilyTable::set_node_rules(RulesPointer rules) {
+Status FamilyTable::set_node_rules(RulesPointer rules, std::vector<dataplane::Refusal>& refused) {
   if (!(*rules == *rules_)) {
     std::vector<FixedChain> before =
         std::exchange(fixed_, fixed_chains(family_, *rules, options_.fixed));
@@ -218,9 +218,7 @@ Status FamilyTable::set_node_rules(RulesPointer rules) {
   for (const Change& change : changes) stable.push_back({*change.key, change.entry});
   changes.clear();
   for (const auto& each : stable) changes.push_back({&each.first, each.second});
-  std::vector<dataplane::Refusal> refused;
-  RETURN_IF_ERROR(apply(changes, refused));
-  return refused.empty() ? Status() : refused.front().reason;
+  return apply(changes, refused);
 }
 
 Status FamilyTable::finish_complete(

@@ -58,6 +58,7 @@ class IptablesBackend final : public dataplane::Backend {
   Status remove_all() override;
 
  private:
+  Status apply_rules(FamilyTable& table, const Delta& delta, Ack& ack);
   Status apply_to(FamilyTable& table, const Delta& delta, Ack& ack);
   bool claim_localhost(FamilyTable& table, const NodeRules& rules) const;
   void route_localhost() const;
@@ -117,6 +118,22 @@ Status IptablesBackend::start(const NodeRules& rules) {
   return {};
 }
 
+// The delta's node rules to the entries that there are. One that is refused does not hold up what
+// the delta brings, be it a better version of the same.
+Status IptablesBackend::apply_rules(FamilyTable& table, const Delta& delta, Ack& ack) {
+  const uint64_t before = table.operations();
+  std::vector<dataplane::Refusal> refused;
+  RETURN_IF_ERROR(table.set_node_rules(rules_, refused));
+  ack.operations += table.operations() - before;
+  boost::unordered_flat_set<EntryKey, EntryKeyHash> comes(delta.removed.begin(),
+                                                          delta.removed.end());
+  for (const dataplane::EntryPointer& entry : delta.upserted) comes.insert(entry->key);
+  for (dataplane::Refusal& refusal : refused) {
+    if (!comes.contains(refusal.key)) ack.refused.push_back(std::move(refusal));
+  }
+  return {};
+}
+
 Status IptablesBackend::apply_to(FamilyTable& table, const Delta& delta, Ack& ack) {
   std::vector<FamilyTable::Change> changes;
   for (const dataplane::EntryPointer& entry : delta.upserted) {
@@ -153,7 +170,7 @@ Result<Ack> IptablesBackend::apply(const Delta& delta) {
   for (auto& table : tables_) {
     if (delta.node) {
       localhost_due |= claim_localhost(*table, *rules_);
-      RETURN_IF_ERROR(table->set_node_rules(rules_));
+      RETURN_IF_ERROR(apply_rules(*table, delta, ack));
     }
     RETURN_IF_ERROR(apply_to(*table, delta, ack));
   }

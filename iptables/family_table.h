@@ -61,8 +61,10 @@ class FamilyTable {
 
   // Installs the fixed part, or puts it right, and reads the rules of an earlier run.
   Status start(std::shared_ptr<const dataplane::NodeRules> rules);
-  // The same for changed node rules: only what differs is rewritten.
-  Status set_node_rules(std::shared_ptr<const dataplane::NodeRules> rules);
+  // The same for changed node rules: only what differs is rewritten. Appends the entries that the
+  // tool refuses under these; they stay as they were.
+  Status set_node_rules(std::shared_ptr<const dataplane::NodeRules> rules,
+                        std::vector<dataplane::Refusal>& refused);
 
   struct Change {
     const dataplane::EntryKey* key = nullptr;

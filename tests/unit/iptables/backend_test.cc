@@ -448,6 +448,29 @@ TEST_P(IptablesBackend, NodeRulesChangeInPlace) {
   EXPECT_EQ(after.find("10.96.0.0/12"), std::string::npos);
 }
 
+TEST_P(IptablesBackend, OneEntryRefusedUnderNewNodeRulesHoldsUpNobody) {
+  for (int n = 1; n <= 6; ++n) put(n, 2);
+  apply(true);
+  rules_.detector.pod_prefixes = {prefix("10.244.0.0/24"), prefix("10.244.1.0/24")};
+  put(7, 1);
+  Delta delta = table_.pending();
+  delta.node = std::make_shared<NodeRules>(rules_);
+  tool_->refuse = "default/svc3:http ";
+  const Result<Ack> ack = backend_->apply(delta);
+  ASSERT_TRUE(ack) << ack.status().message();
+  ASSERT_EQ(ack->refused.size(), 2U);  // one of each family
+  std::vector<dataplane::EntryKey> refused;
+  for (const auto& refusal : ack->refused) {
+    EXPECT_EQ(refusal.key.service.name, "svc3");
+    refused.push_back(refusal.key);
+  }
+  table_.acknowledge(delta, refused);
+  EXPECT_NE(everything().find("default/svc7:http"), std::string::npos);
+  tool_->refuse.clear();
+  apply();
+  expect_exact();
+}
+
 TEST_P(IptablesBackend, ManyRemovalsRewriteTheChain) {
   options_.deletion_limit = 5;
   restart();
