@@ -25,13 +25,19 @@ bool needs_guard(const SavedTable& filter, const std::string& setting) {
   return !reset;
 }
 
-// Plans what goes from one table. `guard`: from KUBE-FIREWALL, nothing.
-void plan_removal(Table table, const SavedTable& installed, bool kubelet, bool guard,
+struct Scope {
+  bool owned = false;    // the proxy's chains go
+  bool kubelet = false;  // KUBE-FIREWALL is the kubelet's too
+  bool guard = false;    // KUBE-FIREWALL is needed
+};
+
+// Plans what goes from one table.
+void plan_removal(Table table, const SavedTable& installed, const Scope& scope,
                   RestoreInput& input) {
   bool firewall_goes = false;
   const auto firewall = installed.find(std::string(kFirewall));
-  if (table == Table::kFilter && !guard && firewall != installed.end()) {
-    firewall_goes = !kubelet;
+  if (table == Table::kFilter && !scope.guard && firewall != installed.end()) {
+    firewall_goes = !scope.kubelet;
     for (const std::string& rule : firewall->second) {
       firewall_goes &= same_rule(rule, martian_rule()) || same_rule(rule, localnet_rule());
     }
@@ -40,7 +46,7 @@ void plan_removal(Table table, const SavedTable& installed, bool kubelet, bool g
     }
   }
   const auto goes = [&](std::string_view chain) {
-    return is_proxy_chain(table, chain) || (firewall_goes && chain == kFirewall);
+    return (scope.owned && is_proxy_chain(table, chain)) || (firewall_goes && chain == kFirewall);
   };
   std::vector<std::string_view> named_by_others;
   for (const auto& [name, rules] : installed) {
@@ -69,13 +75,21 @@ void plan_removal(Table table, const SavedTable& installed, bool kubelet, bool g
   }
 }
 
+// Is there a guard of 127.0.0.0/8 that Fairlead has put there? Without the tables' text: they may
+// be others', and large.
+bool has_our_guard(Tool& tool, dataplane::Family family) {
+  if (family != dataplane::Family::kIPv4) return false;
+  const Result<std::string> listing = tool.list_chain(family, to_string(Table::kFilter), kFirewall);
+  return listing.ok() && listing->find(kLocalnetComment) != std::string::npos;
+}
+
 }  // namespace
 
 Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner,
                     const std::string& localnet_file) {
-  bool owned = false;
-  ASSIGN_OR_RETURN(owned, tool.has_chain(family, "mangle", owner));
-  if (!owned) return {};
+  Scope scope;
+  ASSIGN_OR_RETURN(scope.owned, tool.has_chain(family, "mangle", owner));
+  if (!scope.owned && !has_our_guard(tool, family)) return {};
   std::array<SavedTable, 3> installed;
   const std::array<Table, 3> tables = {Table::kNat, Table::kFilter, Table::kMangle};
   std::string text;
@@ -84,14 +98,13 @@ Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner
     ASSIGN_OR_RETURN(installed[static_cast<size_t>(table)], parse_save(text, to_string(table)));
   }
   const SavedTable& mangle = installed[static_cast<size_t>(Table::kMangle)];
-  const bool kubelet =
-      mangle.contains("KUBE-KUBELET-CANARY") || mangle.contains("KUBE-IPTABLES-HINT");
-  const bool guard = family == dataplane::Family::kIPv4 &&
-                     needs_guard(installed[static_cast<size_t>(Table::kFilter)], localnet_file);
+  scope.kubelet = mangle.contains("KUBE-KUBELET-CANARY") || mangle.contains("KUBE-IPTABLES-HINT");
+  scope.guard = family == dataplane::Family::kIPv4 &&
+                needs_guard(installed[static_cast<size_t>(Table::kFilter)], localnet_file);
   // The mark of ownership is in mangle, which goes last: a run that fails is made up for later.
   for (const Table table : tables) {
     RestoreInput input;
-    plan_removal(table, installed[static_cast<size_t>(table)], kubelet, guard, input);
+    plan_removal(table, installed[static_cast<size_t>(table)], scope, input);
     if (!input.empty()) RETURN_IF_ERROR(tool.restore(family, input.text()));
   }
   return {};

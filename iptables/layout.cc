@@ -322,8 +322,7 @@ std::string martian_rule() {
 }
 
 std::string localnet_rule() {
-  return RuleText{.source = {}, .comment = "route_localnet has been set to 1 by fairlead"}
-      .to_string();
+  return RuleText{.source = {}, .comment = std::string(kLocalnetComment)}.to_string();
 }
 
 }  // namespace fairlead::iptables

@@ -112,6 +112,7 @@ bool node_ports_on_loopback(dataplane::Family family, const dataplane::NodeRules
 std::string martian_rule();
 // The rule beside it, which does nothing: says that Fairlead has set route_localnet.
 std::string localnet_rule();
+inline constexpr std::string_view kLocalnetComment = "route_localnet has been set to 1 by fairlead";
 // The comment of the rule that drops answers which connection tracking does not know.
 inline constexpr std::string_view kInvalidComment =
     "answers that connection tracking does not know";

@@ -120,6 +120,7 @@ class CommandTool final : public Tool {
   }
   Result<std::string> list_chain(Family family, std::string_view table,
                                  std::string_view chain) override {
+    if (!may_ask(family, table)) return std::string();
     return run(family, "",
                {"-w", kLockSeconds, "-t", std::string(table), "-v", "-S", std::string(chain)}, {},
                "list chain by");

@@ -572,6 +572,16 @@ TEST_P(IptablesBackend, RouteLocalnetNeverStandsWithoutItsGuard) {
   EXPECT_EQ(is(), 0);
   EXPECT_FALSE(guarded());
 
+  set(0);
+  restart();
+  run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\n-X FAIRLEAD-IPTABLES\nCOMMIT\n");  // as IPVS does
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_EQ(is(), 0);
+  EXPECT_FALSE(guarded());
+  EXPECT_NE(everything().find("-j KUBE-SERVICES"), std::string::npos) << "not ours any more";
+  run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\nCOMMIT\n");
+  ASSERT_TRUE(backend_->remove_all());
+
   set(1);  // by somebody else
   restart();
   ASSERT_TRUE(backend_->remove_all());
@@ -622,7 +632,9 @@ TEST_P(IptablesBackend, NodePortsThatComeToLoopbackAreGuardedFirst) {
 TEST_P(IptablesBackend, CleanupLeavesAnotherProxysRules) {
   put_many();
   apply(true);
-  run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\n-X FAIRLEAD-IPTABLES\nCOMMIT\n");
+  run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\n-X FAIRLEAD-IPTABLES\nCOMMIT\n"
+      "*filter\n-D KUBE-FIREWALL " +
+      localnet_rule() + "\nCOMMIT\n");
   const std::string before = everything();
   // Of IPv6 the mark is still there.
   ASSERT_TRUE(remove_rules(*tool_, Family::kIPv4, kOwner, route_localnet_));
