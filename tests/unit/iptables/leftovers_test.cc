@@ -187,6 +187,34 @@ TEST_P(IptablesLeftovers, NodePortsThatComeToLoopbackAreGuardedFirst) {
   std::remove(route_localnet_.c_str());
 }
 
+// The node's tools change from one variant to the other between two runs.
+TEST_P(IptablesLeftovers, TheOtherVariantsGuardGoesAndOursStands) {
+  const Variant now = GetParam() == Variant::kNft ? Variant::kLegacy : Variant::kNft;
+  auto tool = create_tool(create_process_runner(), now);
+  if (!tool->restore(Family::kIPv4, "*nat\nCOMMIT\n")) {
+    GTEST_SKIP() << "there is no iptables-" << to_string(now);
+  }
+  ASSERT_TRUE(backend_->remove_all());
+  route_localnet_ = ::testing::TempDir() + "localnet." + std::to_string(::getpid());
+  std::ofstream(route_localnet_) << 0;
+  restart();
+  BackendParts parts;
+  parts.tool = std::move(tool);
+  parts.others.push_back(create_tool(create_process_runner(), GetParam()));
+  parts.route_localnet = route_localnet_;
+  backend_ = create_backend(std::move(parts), options_);
+  ASSERT_TRUE(backend_->start(rules_));
+  put(1, 1);
+  apply(true);
+  EXPECT_TRUE(localnet_routed(route_localnet_));
+  EXPECT_EQ(everything().find("KUBE-"), std::string::npos) << "of the earlier run";
+  const Result<std::string> ours =
+      create_tool(create_process_runner(), now)->save(Family::kIPv4, "filter");
+  ASSERT_TRUE(ours) << ours.status().message();
+  EXPECT_NE(ours->find(martian_rule()), std::string::npos) << *ours;
+  std::remove(route_localnet_.c_str());
+}
+
 TEST_P(IptablesLeftovers, CleanupLeavesAnotherProxysRules) {
   put_many();
   apply(true);
