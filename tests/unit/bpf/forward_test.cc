@@ -12,19 +12,19 @@ using harness::tcp;
 using harness::udp;
 
 // Clients, a virtual address and endpoints of one family.
-struct Family {
+struct Addresses {
   std::string pod, outside, service, endpoint, remote, node;
 
-  static Family v4() {
+  static Addresses v4() {
     return {"10.1.0.5", "198.51.100.7", "10.96.0.1", "10.1.0.2", "10.2.0.2", "192.168.7.1"};
   }
-  static Family v6() {
+  static Addresses v6() {
     return {"[fd01::5]", "[2001:db8::7]", "[fd96::1]", "[fd01::2]", "[fd02::2]", "[fd07::1]"};
   }
 };
 
 struct Kind {
-  Family family;
+  Addresses family;
   uint8_t protocol;
   std::string port;  // the client's: a slot's class need not tell one kind from another
 
@@ -38,7 +38,7 @@ struct Kind {
 const std::vector<Kind>& every_kind() {
   static const std::vector<Kind> kinds = [] {
     std::vector<Kind> out;
-    for (const Family& family : {Family::v4(), Family::v6()}) {
+    for (const Addresses& family : {Addresses::v4(), Addresses::v6()}) {
       for (const uint8_t protocol : {6, 17, 132}) {
         out.push_back({family, protocol, ":" + std::to_string(4000 + out.size())});
       }
@@ -60,7 +60,7 @@ class Forward : public PacketTest {
 
 TEST_F(Forward, ThereAndBack) {
   for (const Kind& kind : every_kind()) {
-    const Family& w = kind.family;
+    const Addresses& w = kind.family;
     serve_one(kind, w.endpoint);
     expect_forward(kind.packet(w.pod + kind.port, w.service + ":80"),
                    kind.packet(w.pod + kind.port, w.endpoint + ":8080").ttl(63));
@@ -84,7 +84,7 @@ TEST_F(Forward, CountsWhatItDoes) {
 
 TEST_F(Forward, MasqueradedThereAndBack) {
   for (const Kind& kind : every_kind()) {
-    const Family& w = kind.family;
+    const Addresses& w = kind.family;
     serve_one(kind, w.remote);
     const uint16_t port = expect_masquerade(kind.packet(w.outside + kind.port, w.service + ":80"),
                                             kind.packet(w.node + ":1", w.remote + ":8080").ttl(63));
@@ -132,7 +132,7 @@ TEST_F(Forward, WithoutAnAddressToMasqueradeWith) {
 
 TEST_F(Forward, AnEndpointThatAsksItsOwnService) {
   for (const Kind& kind : every_kind()) {
-    const Family& w = kind.family;
+    const Addresses& w = kind.family;
     serve_one(kind, w.endpoint);
     const uint16_t port =
         expect_masquerade(kind.packet(w.endpoint + kind.port, w.service + ":80"),
@@ -145,7 +145,7 @@ TEST_F(Forward, AnEndpointThatAsksItsOwnService) {
 // A server in the node's own network: its answer passes fl_egress, so it may see its client.
 TEST_F(Forward, AnEndpointOnThisNodeSeesItsClient) {
   for (const Kind& kind : every_kind()) {
-    const Family& w = kind.family;
+    const Addresses& w = kind.family;
     serve_one(kind, w.node);
     via(Program::kIngress);
     expect_deliver(kind.packet(w.outside + kind.port, w.service + ":80"),
@@ -332,7 +332,7 @@ TEST_F(Affinity, HoldsOverAllAddressesOfAService) {
 
 TEST_F(Forward, NoEndpoints) {
   for (const Kind& kind : every_kind()) {
-    const Family& w = kind.family;
+    const Addresses& w = kind.family;
     serve({.at = w.service + ":80", .protocol = kind.protocol});
     expect_refusal(kind.packet(w.pod + kind.port, w.service + ":80").flags("S"));
     serve({.at = w.service + ":81", .protocol = kind.protocol, .when_empty = FL_EMPTY_DROP});
