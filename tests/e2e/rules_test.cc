@@ -43,7 +43,7 @@ class Rules : public Scenario {
       words >> first >> second >> third;
       if (first == "table") {
         table = second + " " + third;
-        ours = third != kForeignTable && second != (family() == Family::kIPv4 ? "ip6" : "ip");
+        ours = third == "fairlead" && second != (family() == Family::kIPv4 ? "ip6" : "ip");
         if (ours && kind == "table") found.push_back({kind, table, "", ""});
       } else if (!ours) {
         continue;
