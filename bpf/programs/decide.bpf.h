@@ -157,17 +157,18 @@ static __noinline int unserved(const struct fl_packet* packet) {
 }
 
 // Somebody speaks straight to an endpoint, from a port with which a flow to it has ended: what the
-// endpoint now says is not for that flow. Datagrams are looked at where they leave: connection
-// tracking, where another mode's rules stand as well, gives those of the node itself masquerading
-// ports, and any port to whatever it translates once that mode is in charge.
+// endpoint now says is not for that flow. A pod may have sockets that are translated and others,
+// which come this way. Connection tracking, where another mode's rules stand as well, gives
+// datagrams of the node itself masquerading ports, and any port to whatever it translates once that
+// mode is in charge: they are looked at where they leave.
 static __noinline int forget_ended_flow(const struct fl_packet* packet, __u32 place) {
   const bool opens = (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) == FL_TCP_SYN;
-  const bool asks = packet->protocol == IPPROTO_UDP && place == FL_AT_EGRESS;
+  const bool asks = packet->protocol == IPPROTO_UDP;
   if (!opens && !asks) return 0;
   const struct fl_config* settings = configuration();
   if (!settings) return 0;
   const __u32 port = bpf_ntohs(packet->source_port);
-  const bool any_port = settings->handover == FL_HANDOVER_ASIDE;
+  const bool any_port = place != FL_AT_EGRESS || settings->handover == FL_HANDOVER_ASIDE;
   if (asks && !any_port && (port < settings->snat_first || port > settings->snat_last)) return 0;
   struct fl_return* slot = find_return(settings, &packet->destination, packet->destination_port,
                                        &packet->source, packet->source_port, packet->protocol);

@@ -206,6 +206,19 @@ TEST_F(FlowLife, RefusedBeforeItWasEstablished) {
 
 // ---- Ports ----
 
+// A pod has sockets that are translated where they are, and others whose packets come this way: its
+// next datagram to the same endpoint, from the same port, may be of the other kind.
+TEST_F(FlowLife, ADatagramStraightToTheEndpointEndsAQuestionThatWasAnswered) {
+  serve_two(IPPROTO_UDP);
+  const auto straight = udp(kClient, "10.1.0.2:8080");
+  const auto answer = udp("10.1.0.2:8080", kClient);
+  run(udp(kClient, kService));
+  expect_pass(straight);  // the question is still open
+  expect_forward(answer, udp(kService, kClient).ttl(63));
+  expect_pass(straight);
+  expect_pass(answer);
+}
+
 TEST_F(FlowLife, TwoServicesWithTheSameEndpoint) {
   struct Row {
     uint8_t protocol;
