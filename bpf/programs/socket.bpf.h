@@ -81,20 +81,19 @@ FL_INLINE enum fl_socket_way socket_way(const struct fl_config* settings,
     return FL_SOCKET_LEAVE;
   }
   if (!(frontend->flags & FL_FRONTEND_SOURCE_RANGES)) return FL_SOCKET_TRANSLATE;
-  if (!is_unspecified(source)) {
-    return in_domain(frontend->entry, source) ? FL_SOCKET_TRANSLATE : FL_SOCKET_FORBID;
+  struct fl_addr from = *source;
+  bool certain = true;
+  if (is_unspecified(source)) {
+    if (source_class != FL_SOURCE_NODE) return FL_SOCKET_LEAVE;  // only routing will tell
+    // To an address of the node itself it speaks from that very address, and no packet of it passes
+    // a device that we see. Elsewhere from the address that it speaks to the world with, as good as
+    // always. Where that may pass, an endpoint on this very node is reached as well: a packet that
+    // has left could not come back in under an address of the node's own.
+    certain = is_node_address(destination);
+    from = certain ? *destination : is_v4(destination) ? settings->source_v4 : settings->source_v6;
   }
-  if (source_class != FL_SOURCE_NODE) return FL_SOCKET_LEAVE;  // only routing will tell
-  // To an address of the node itself it speaks from that very address, and no packet of it passes a
-  // device that we see.
-  if (is_node_address(destination)) {
-    return in_domain(frontend->entry, destination) ? FL_SOCKET_TRANSLATE : FL_SOCKET_FORBID;
-  }
-  // Elsewhere from the address that it speaks to the world with, as good as always. Where that may
-  // pass, an endpoint on this very node is reached as well: a packet that has left could not come
-  // back in under an address of the node's own.
-  const struct fl_addr usual = is_v4(destination) ? settings->source_v4 : settings->source_v6;
-  return in_domain(frontend->entry, &usual) ? FL_SOCKET_TRANSLATE : FL_SOCKET_LEAVE;
+  if (in_domain(frontend->entry, &from)) return FL_SOCKET_TRANSLATE;
+  return certain ? FL_SOCKET_FORBID : FL_SOCKET_LEAVE;
 }
 
 FL_INLINE int forbid(void) {
