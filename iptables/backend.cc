@@ -202,22 +202,22 @@ bool IptablesBackend::disturbed() {
 
 Result<AuditReport> IptablesBackend::audit() {
   AuditReport report;
-  Status unreadable;
+  Status readable;
   for (auto& table : tables_) {
     table->begin(FamilyTable::Work::kAudit);
     const Status done = table->audit(report);
     if (done.code() == StatusCode::kUnsupported) {
-      unreadable = done;
+      readable = done;
     } else {
       RETURN_IF_ERROR(done);
     }
   }
   for (auto& table : tables_) table->note_stamps();
-  disturbed_ = !unreadable;
+  disturbed_ = !readable;
   last_audit_ = steady_clock::now();
-  const std::string before = std::exchange(unreadable_, unreadable ? "" : unreadable.message());
-  if (!unreadable && unreadable_ != before) return unreadable;  // said once
-  if (unreadable && !before.empty()) LOG_INFO("iptables: the tables can be read again");
+  const std::string before = std::exchange(unreadable_, readable ? "" : readable.message());
+  if (!readable && unreadable_ != before) return readable;  // said once
+  if (readable && !before.empty()) LOG_INFO("iptables: the tables can be read again");
   return report;
 }
 

@@ -22,7 +22,6 @@ namespace {
 
 using dataplane::Address;
 
-constexpr size_t kDeviceMessageSize = 512;
 constexpr uint8_t kV6HostLength = 128;
 constexpr uint8_t kV4HostLength = 32;
 constexpr uint8_t kNoGeneratedAddresses = 1;  // IN6_ADDR_GEN_MODE_NONE
@@ -64,7 +63,7 @@ Status KernelDevice::link_request(uint16_t type, uint16_t flags, unsigned up, co
                                   const std::function<bool(nl_msg*)>& attributes) {
   std::vector<std::pair<size_t, int>> refused;
   ASSIGN_OR_RETURN(refused, socket_.transact(1, [&](size_t) {
-    MessagePointer made(nlmsg_alloc_size(kDeviceMessageSize));
+    MessagePointer made(nlmsg_alloc_size(kMessageSize));
     ifinfomsg head{};
     head.ifi_index = static_cast<int>(index_);
     head.ifi_flags = head.ifi_change = up;
@@ -133,7 +132,7 @@ Result<std::vector<VirtualDevice::Held>> KernelDevice::addresses() {
   constexpr int kAttempts = 5;  // others come and go
   for (int attempt = 1;; ++attempt) {
     held.clear();
-    MessagePointer request(nlmsg_alloc_size(kDeviceMessageSize));
+    MessagePointer request(nlmsg_alloc_size(kMessageSize));
     const ifaddrmsg head{};
     if (request && (nlmsg_put(request.get(), NL_AUTO_PORT, 0, RTM_GETADDR, 0, 0) == nullptr ||
                     nlmsg_append(request.get(), const_cast<ifaddrmsg*>(&head), sizeof head,
@@ -155,7 +154,7 @@ Result<std::vector<VirtualDevice::Held>> KernelDevice::addresses() {
 
 MessagePointer KernelDevice::address_message(uint16_t type, uint16_t flags,
                                              const Address& address) const {
-  MessagePointer made(nlmsg_alloc_size(kDeviceMessageSize));
+  MessagePointer made(nlmsg_alloc_size(kMessageSize));
   ifaddrmsg head{};
   head.ifa_family = address.is_v4() ? AF_INET : AF_INET6;
   head.ifa_prefixlen = address.is_v4() ? kV4HostLength : kV6HostLength;
@@ -178,7 +177,7 @@ MessagePointer KernelDevice::address_message(uint16_t type, uint16_t flags,
 }
 
 MessagePointer KernelDevice::route_question(const Address& address) const {
-  MessagePointer made(nlmsg_alloc_size(kDeviceMessageSize));
+  MessagePointer made(nlmsg_alloc_size(kMessageSize));
   rtmsg head{};
   head.rtm_family = AF_INET6;
   head.rtm_dst_len = kV6HostLength;

@@ -22,6 +22,7 @@ struct MessageDeleter {
   void operator()(nl_msg* message) const { nlmsg_free(message); }
 };
 using MessagePointer = std::unique_ptr<nl_msg, MessageDeleter>;
+inline constexpr size_t kMessageSize = 512;  // the largest request has some 200 bytes
 
 class NetlinkSocket {
  public:

@@ -13,8 +13,6 @@
 namespace fairlead::ipvs {
 namespace {
 
-constexpr size_t kServerMessageSize = 512;  // the largest request has some 200 bytes
-
 class KernelServers final : public VirtualServers {
  public:
   KernelServers(NetlinkSocket socket, NetlinkSocket lists, int family)
@@ -27,7 +25,7 @@ class KernelServers final : public VirtualServers {
 
  private:
   MessagePointer message(uint8_t command) const {
-    MessagePointer made(nlmsg_alloc_size(kServerMessageSize));
+    MessagePointer made(nlmsg_alloc_size(kMessageSize));
     if (made && genlmsg_put(made.get(), NL_AUTO_PORT, 0, family_, 0, 0, command,
                             IPVS_GENL_VERSION) == nullptr) {
       made.reset();

@@ -16,12 +16,6 @@ using NamesPointer = std::unique_ptr<GENERAL_NAMES, OpensslDelete<&::GENERAL_NAM
 
 constexpr std::chrono::seconds kBackdated{3600};
 
-std::string bio_text(BIO* bio) {
-  char* text = nullptr;
-  const long size = ::BIO_get_mem_data(bio, &text);  // NOLINT: OpenSSL's type
-  return std::string(text, static_cast<size_t>(size));
-}
-
 std::string certificate_text(X509* certificate) {
   const BioPointer bio(::BIO_new(::BIO_s_mem()));
   if (!bio || ::PEM_write_bio_X509(bio.get(), certificate) != 1) return {};

@@ -8,7 +8,6 @@
 namespace fairlead::net {
 namespace {
 
-constexpr size_t kMaxHeaders = 256;
 constexpr size_t kMaxMethod = 32;
 constexpr size_t kMaxChunkLine = 1024;  // a size and extensions nobody uses
 

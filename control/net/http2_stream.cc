@@ -6,15 +6,10 @@
 #include "control/net/text.h"
 
 namespace fairlead::net {
-namespace {
-
-constexpr size_t kMaxStreamHeaders = 256;
-
-}  // namespace
 
 void Http2Stream::add_header(std::string_view name, std::string_view value, size_t max_head) {
   header_bytes += name.size() + value.size() + 32;  // as RFC 9113, 6.5.2 counts
-  if (header_bytes > max_head || request.headers.size() == kMaxStreamHeaders) {
+  if (header_bytes > max_head || request.headers.size() == kMaxHeaders) {
     refusal = "request head too large";
     refusal_status = 431;
     return;

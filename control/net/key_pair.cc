@@ -12,12 +12,6 @@
 namespace fairlead::net {
 namespace {
 
-std::string pem_text(BIO* bio) {
-  char* data = nullptr;
-  const long size = BIO_get_mem_data(bio, &data);  // NOLINT: OpenSSL's type
-  return size > 0 ? std::string(data, static_cast<size_t>(size)) : std::string();
-}
-
 std::string name_text(const GENERAL_NAME* name) {
   int type = 0;
   const void* value = ::GENERAL_NAME_get0_value(name, &type);
@@ -64,7 +58,7 @@ Result<RsaKeyPair> make_rsa_key_pair() {
                                                   nullptr, nullptr) == 1 &&
                   ::PEM_write_bio_PUBKEY(public_bio.get(), key.get()) == 1;
   if (!ok) return openssl_error("create", "RSA key");
-  return RsaKeyPair{pem_text(private_bio.get()), pem_text(public_bio.get())};
+  return RsaKeyPair{bio_text(private_bio.get()), bio_text(public_bio.get())};
 }
 
 }  // namespace fairlead::net

@@ -46,6 +46,13 @@ inline BioPointer memory_bio(std::string_view text) {
   return BioPointer(::BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
+// What has been written to a memory BIO.
+inline std::string bio_text(BIO* bio) {
+  char* text = nullptr;
+  const long size = ::BIO_get_mem_data(bio, &text);  // NOLINT: OpenSSL's type
+  return size > 0 ? std::string(text, static_cast<size_t>(size)) : std::string();
+}
+
 // A password prompt on the terminal of a daemon helps nobody: encrypted keys are refused.
 inline int refuse_password(char*, int, int, void*) {
   return -1;

@@ -3,12 +3,15 @@
 // Threads: pure functions (http_date() keeps its last answer per thread).
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace fairlead::net {
+
+inline constexpr size_t kMaxHeaders = 256;  // of a request; with more it is refused (431)
 
 // Decodes %XX. nullopt when an escape is malformed or decodes to NUL. `plus_is_space` as in
 // queries.
