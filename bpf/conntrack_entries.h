@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/fd.h"
+#include "base/netlink.h"
 #include "base/status.h"
 #include "bpf/layout.h"
 
@@ -46,13 +46,9 @@ class ConntrackEntries {
                const std::function<void(size_t, int)>& refused);
 
  private:
-  explicit ConntrackEntries(Fd fd) : fd_(std::move(fd)), buffer_(64 << 10) {}
-  Status exchange(std::span<const uint8_t> messages, uint32_t last,
-                  const std::function<void(uint32_t, int)>& answered);
+  explicit ConntrackEntries(netlink::Socket socket) : socket_(std::move(socket)) {}
 
-  Fd fd_;
-  uint32_t sequence_ = 0;
-  std::vector<uint8_t> buffer_;
+  netlink::Socket socket_;
 };
 
 // How many more entries the table takes: half of what is free, the rest is for what begins.

@@ -7,8 +7,8 @@
 #include <optional>
 #include <string>
 
+#include "base/netlink.h"
 #include "dataplane/address.h"
-#include "proxy/runtime/netlink.h"
 
 namespace fairlead::proxy {
 

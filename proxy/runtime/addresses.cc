@@ -9,8 +9,8 @@
 #include <set>
 #include <tuple>
 
+#include "base/netlink.h"
 #include "proxy/runtime/address_message.h"
-#include "proxy/runtime/netlink.h"
 
 namespace fairlead::proxy {
 namespace {

@@ -6,9 +6,9 @@
 #include <cerrno>
 
 #include "base/log.h"
+#include "base/netlink.h"
 #include "proxy/runtime/conntrack_message.h"
 #include "proxy/runtime/conntrack_table.h"
-#include "proxy/runtime/netlink.h"
 
 namespace fairlead::proxy {
 namespace {

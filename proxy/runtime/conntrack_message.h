@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "base/netlink.h"
 #include "proxy/runtime/conntrack_table.h"
-#include "proxy/runtime/netlink.h"
 
 namespace fairlead::proxy {
 

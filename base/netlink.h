@@ -1,5 +1,5 @@
-// The little of netlink that the runtime parts need: a socket, a message builder, a walk over
-// attributes that trusts no length.
+// The little of netlink that conversations of a few messages need: a socket, a message builder, a
+// walk over attributes that trusts no length.
 //
 // Threads: one owner each.
 #pragma once
@@ -16,7 +16,7 @@
 #include "base/fd.h"
 #include "base/status.h"
 
-namespace fairlead::proxy::netlink {
+namespace fairlead::netlink {
 
 using Bytes = std::span<const uint8_t>;
 
@@ -109,6 +109,11 @@ class Socket {
   Status dump(MessageBuilder& request, const std::function<bool(const Message&)>& visit,
               bool* interrupted = nullptr);
 
+  // Sends `requests` in one system call and visits the place and the errno of each that is refused.
+  // The last one must have NLM_F_ACK, without which silence means that the kernel took a request.
+  Status transact(std::span<MessageBuilder> requests,
+                  const std::function<void(size_t place, int error)>& refused);
+
   // Sends a request with NLM_F_ACK and waits for the kernel's word. `operation` names it in errors.
   Status acknowledged(MessageBuilder& request, std::string_view operation);
 
@@ -123,4 +128,4 @@ class Socket {
 // The errno of an NLMSG_ERROR payload (0: an acknowledgement); nullopt when it is too short.
 std::optional<int> error_of(const Message& message);
 
-}  // namespace fairlead::proxy::netlink
+}  // namespace fairlead::netlink

@@ -1,11 +1,11 @@
-#include "proxy/runtime/netlink.h"
+#include "base/netlink.h"
 
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
 
-namespace fairlead::proxy::netlink {
+namespace fairlead::netlink {
 
 MessageBuilder::MessageBuilder(uint16_t type, uint16_t flags) {
   nlmsghdr head{};
@@ -65,6 +65,9 @@ Result<Socket> Socket::open(int protocol, uint32_t groups) {
   // Room for a burst of notifications; an overrun is noticed, so failing to get it is no error.
   const int size = 1 << 20;
   ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  // Of a request that is refused, only the head comes back.
+  const int on = 1;
+  ::setsockopt(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
   return Socket(std::move(fd));
 }
 
@@ -125,6 +128,29 @@ Status Socket::dump(MessageBuilder& request, const std::function<bool(const Mess
   return error == 0 ? Status() : Status::from_errno(error, "list", "netlink objects");
 }
 
+Status Socket::transact(std::span<MessageBuilder> requests,
+                        const std::function<void(size_t place, int error)>& refused) {
+  const uint32_t first = sequence_ + 1;
+  std::vector<uint8_t> together;
+  for (MessageBuilder& request : requests) {
+    const Bytes bytes = request.finish(++sequence_);
+    together.insert(together.end(), bytes.begin(), bytes.end());
+  }
+  if (::send(fd_.get(), together.data(), together.size(), 0) < 0) {
+    return Status::from_errno(errno, "send to", "netlink");
+  }
+  for (bool done = requests.empty(); !done;) {
+    RETURN_IF_ERROR(receive(true, [&](const Message& message) {
+      const size_t place = message.sequence - first;
+      if (message.type != NLMSG_ERROR || place >= requests.size()) return;
+      const int error = error_of(message).value_or(EPROTO);
+      if (error != 0) refused(place, error);
+      done = done || place == requests.size() - 1;
+    }));
+  }
+  return Status();
+}
+
 Status Socket::acknowledged(MessageBuilder& request, std::string_view operation) {
   RETURN_IF_ERROR(send(request));
   std::optional<int> error;
@@ -138,4 +164,4 @@ Status Socket::acknowledged(MessageBuilder& request, std::string_view operation)
   return *error == 0 ? Status() : Status::from_errno(*error, operation, "");
 }
 
-}  // namespace fairlead::proxy::netlink
+}  // namespace fairlead::netlink
