@@ -14,10 +14,6 @@
 namespace fairlead::bpf {
 namespace {
 
-// libbpf's and Debian 12's headers do not know them: Linux 6.6.
-constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
-constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
-
 // Where a classifier of ours stands: of all classifiers on clsact, ours alone have these.
 constexpr uint32_t kHandle = 0xfa1;
 constexpr uint32_t kPriority = 64;

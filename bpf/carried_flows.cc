@@ -21,18 +21,12 @@ namespace {
 // How long an entry lasts while programs translate: it is not told when its connection closes.
 // Longer than they stay.
 constexpr uint32_t kLease = 15;
-constexpr uint32_t kHandshake = 30;  // FL_EMBRYONIC_SECONDS
 constexpr uint32_t kSlotsACall = 4096;
 
 struct Slot {
   uint32_t number;
   fl_return record;
 };
-
-bool is_closed(uint32_t flags) {
-  const uint32_t both = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN;
-  return (flags & FL_FLOW_RESET) != 0 || (flags & both) == both;
-}
 
 using AddressKey = std::array<uint32_t, 4>;
 AddressKey address_key(const fl_addr& address) {
@@ -49,7 +43,7 @@ std::optional<TrackedFlow> tracked_flow(const fl_config& config, uint32_t number
   const bool tcp = slot.protocol == IPPROTO_TCP;
   if (slot.claim == 0 || (!tcp && slot.protocol != IPPROTO_UDP)) return std::nullopt;
   const bool established = (slot.flags & FL_FLOW_ESTABLISHED) != 0;
-  if (tcp && is_closed(slot.flags)) return std::nullopt;
+  if (tcp && fl_is_closed(slot.flags) != 0) return std::nullopt;
   // Handshakes that nobody goes on with, and one question with its answer: after a second nothing
   // more is expected, by the programs either.
   const bool silent =
@@ -64,7 +58,7 @@ std::optional<TrackedFlow> tracked_flow(const fl_config& config, uint32_t number
                    .source_port = htons(static_cast<uint16_t>(number)),
                    .endpoint_port = slot.endpoint_port,
                    .protocol = slot.protocol};
-  flow.seconds = tcp ? (established ? config.tcp_established_seconds : kHandshake)
+  flow.seconds = tcp ? (established ? config.tcp_established_seconds : FL_EMBRYONIC_SECONDS)
                      : (established ? config.udp_stream_seconds : config.udp_seconds);
   flow.seconds = std::max<uint32_t>(flow.seconds, 1);
   return flow;

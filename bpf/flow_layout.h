@@ -27,6 +27,14 @@ FL_LAYOUT(fl_flow_key, 24, zero, 23);
 #define FL_FLOW_ESTABLISHED 16
 #define FL_FLOW_DSR 32 /* encapsulated; no slot */
 
+#define FL_EMBRYONIC_SECONDS 30 /* a slot without an answer, without a word from its client */
+
+/* Both sides have closed the connection, or one has reset it. */
+static inline __attribute__((always_inline)) int fl_is_closed(fl_u32 flags) {
+  const fl_u32 both = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN;
+  return (flags & FL_FLOW_RESET) != 0 || (flags & both) == both;
+}
+
 struct fl_flow {
   struct fl_addr endpoint;
   struct fl_addr source; /* what the endpoint sees as the client */

@@ -3,6 +3,8 @@
 // Threads: one owner. Nothing is detached by destruction.
 #pragma once
 
+#include <linux/bpf.h>
+
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,6 +18,10 @@
 #include "bpf/object.h"
 
 namespace fairlead::bpf {
+
+// Linux 6.6; libbpf's and Debian 12's headers do not know them.
+inline constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+inline constexpr auto kTcxEgress = static_cast<bpf_attach_type>(47);
 
 // What a name in the directory of links says: "fl_connect4", "fl_ingress-7", "fl_xdp-7-native".
 struct HookName {

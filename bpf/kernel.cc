@@ -24,6 +24,7 @@
 
 #include "base/fd.h"
 #include "bpf/backend.h"
+#include "bpf/hook.h"
 #include "bpf/pins.h"
 #include "bpf/system.h"
 
@@ -31,7 +32,6 @@ namespace fairlead::bpf {
 namespace {
 
 constexpr const char* kKernelBtf = "/sys/kernel/btf/vmlinux";
-constexpr auto kTcxProbed = static_cast<bpf_attach_type>(46);  // BPF_TCX_INGRESS, Linux 6.6
 
 // A program as data: what it is, and which helper it calls.
 struct Probe {
@@ -187,7 +187,7 @@ bool test_cgroup2() {
 bool test_tcx() {
   const Fd program = load(kClassifier, kReturnOne);
   if (!program.valid()) return false;
-  return -bpf_link_create(program.get(), 0, kTcxProbed, nullptr) == ENODEV;
+  return -bpf_link_create(program.get(), 0, kTcxIngress, nullptr) == ENODEV;
 }
 
 // A kernel function, by which name libbpf would look it up; its program needs CAP_PERFMON as all

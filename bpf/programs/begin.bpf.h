@@ -71,7 +71,7 @@ static __noinline bool take_slot(const struct fl_config* settings, const struct 
   if (!slot) return false;
   const __u32 time = now();
   const __u32 claim = *(volatile __u32*)&slot->claim;
-  if (claim != 0 && owns_slot(key, flow, slot) && !is_closed(slot->flags)) {
+  if (claim != 0 && owns_slot(key, flow, slot) && !fl_is_closed(slot->flags)) {
     slot->last_seen = time;
     slot->endpoint_index = flow->endpoint_index;
     slot->generation = flow->generation;

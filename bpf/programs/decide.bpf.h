@@ -57,7 +57,7 @@ FL_INLINE bool must_still_serve(const struct fl_packet* packet) {
 FL_INLINE int judge_flow(const struct fl_config* settings, const struct fl_packet* packet,
                          const struct fl_flow_key* key, struct fl_flow* flow, bool established) {
   if (must_still_serve(packet)) {
-    if (packet->protocol == IPPROTO_TCP && is_closed(flow->flags)) return FL_FLOW_BEGINS_ANEW;
+    if (packet->protocol == IPPROTO_TCP && fl_is_closed(flow->flags)) return FL_FLOW_BEGINS_ANEW;
     if (!endpoint_still_serves(flow->endpoint_index, flow->generation)) return FL_FLOW_BEGINS_ANEW;
   }
   touch(settings, &flow->last_seen, now());
@@ -122,7 +122,7 @@ static __noinline void mark_flow(const struct fl_return* slot, __u32 flags) {
 FL_INLINE bool still_awaits(const struct fl_config* settings, const struct fl_packet* packet,
                             const struct fl_return* slot) {
   if (packet->protocol == IPPROTO_TCP) {
-    return !(packet->tcp_flags & FL_TCP_SYN) || !is_closed(slot->flags);
+    return !(packet->tcp_flags & FL_TCP_SYN) || !fl_is_closed(slot->flags);
   }
   // One question and its answer; the answer may be of several datagrams. So long connection
   // tracking has been told to leave the port alone (bpf/carried_flows.h).
@@ -177,7 +177,7 @@ static __noinline int forget_ended_flow(const struct fl_packet* packet, __u32 pl
   // One question and its answer: a client that speaks again begins anew.
   const bool ended =
       asks ? (slot->flags & (FL_FLOW_ESTABLISHED | FL_FLOW_ANSWERED)) == FL_FLOW_ANSWERED
-           : is_closed(slot->flags);
+           : fl_is_closed(slot->flags);
   if (claim != 0 && ended) __sync_val_compare_and_swap(&slot->claim, claim, 0);
   return 0;
 }

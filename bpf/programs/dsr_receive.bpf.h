@@ -119,7 +119,7 @@ FL_INLINE int judge_received(const struct fl_config* settings, const struct fl_p
                              const struct fl_flow_key* key, struct fl_flow* flow,
                              bool established) {
   const bool opens = (packet->tcp_flags & (FL_TCP_SYN | FL_TCP_ACK)) == FL_TCP_SYN;
-  if (opens && is_closed(flow->flags)) return FL_FLOW_BEGINS_ANEW;
+  if (opens && fl_is_closed(flow->flags)) return FL_FLOW_BEGINS_ANEW;
   touch(settings, &flow->last_seen, now());
   const __u32 closing = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN | FL_FLOW_RESET;
   if (established && !(flow->flags & closing) && !(packet->tcp_flags & (FL_TCP_FIN | FL_TCP_RST))) {

@@ -12,8 +12,7 @@
 // Whoever removes a flow calls release_slot().
 #pragma once
 
-#define FL_EMBRYONIC_SECONDS 30  // a slot without an answer, without a word from its client
-#define FL_CLOSED_SECONDS 2      // a slot whose flow both sides closed, or one side reset
+#define FL_CLOSED_SECONDS 2  // a slot whose flow both sides closed, or one side reset
 
 // What a flow's key has for `frontend` when its client speaks to `address`. A node port is one
 // frontend at all addresses of the node, but a client that speaks to two of them from one port has
@@ -81,17 +80,12 @@ FL_INLINE bool older_than(__u32 stamp, __u32 time, __u32 age) {
   return time - stamp + slack > age + slack;
 }
 
-FL_INLINE bool is_closed(__u32 flags) {
-  const __u32 both = FL_FLOW_CLIENT_FIN | FL_FLOW_ENDPOINT_FIN;
-  return flags & FL_FLOW_RESET || (flags & both) == both;
-}
-
 // Nobody lives by this claimed slot any more: closed, or begun and never established (its flow may
 // have been evicted from `fl_new_flows` without a word).
 FL_INLINE bool slot_abandoned(const struct fl_config* settings, const struct fl_return* slot,
                               __u32 time) {
   __u32 seconds = FL_EMBRYONIC_SECONDS;
-  if (is_closed(slot->flags)) {
+  if (fl_is_closed(slot->flags)) {
     seconds = FL_CLOSED_SECONDS;
   } else if (slot->flags & FL_FLOW_ESTABLISHED) {
     return false;

@@ -24,7 +24,7 @@ FL_INLINE __u32 lifetime_of(const struct fl_config* settings, __u8 protocol, __u
     // One question and its answer are no stream: to keep each for long would use up the ports.
     return flags & FL_FLOW_ESTABLISHED ? settings->udp_stream_seconds : settings->udp_seconds;
   }
-  if (is_closed(flags)) return settings->tcp_closing_seconds;
+  if (fl_is_closed(flags)) return settings->tcp_closing_seconds;
   return flags & FL_FLOW_ESTABLISHED ? settings->tcp_established_seconds : FL_EMBRYONIC_SECONDS;
 }
 
