@@ -36,10 +36,6 @@ size_t index_of(Family family) {
   return family == Family::kIPv4 ? 0 : 1;
 }
 
-double in_seconds(nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
 int64_t wall_micros() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
              std::chrono::system_clock::now().time_since_epoch())

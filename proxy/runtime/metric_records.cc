@@ -1,15 +1,6 @@
 #include "proxy/runtime/metric_records.h"
 
-#include <chrono>
-
 namespace fairlead::proxy {
-namespace {
-
-double seconds(std::chrono::nanoseconds duration) {
-  return std::chrono::duration<double>(duration).count();
-}
-
-}  // namespace
 
 ConntrackRecorder::ConntrackRecorder(Metrics& metrics,
                                      std::span<const dataplane::Family> families) {
@@ -26,7 +17,7 @@ void ConntrackRecorder::operator()(const ConntrackPass& pass) const {
   const auto found = handles_.find(pass.family);
   if (found == handles_.end()) return;
   const Handles& handles = found->second;
-  handles.duration.observe(seconds(pass.duration));
+  handles.duration.observe(in_seconds(pass.duration));
   handles.deleted.add(static_cast<double>(pass.deleted));
   handles.scanned.add(static_cast<double>(pass.scanned));
   if (!pass.status.ok()) handles.failures.add();
@@ -36,7 +27,7 @@ void RequestRecorder::operator()(const client::Client::RequestReport& report) co
   const std::string code = report.code == 0 ? "<error>" : std::to_string(report.code);
   metrics_.counter(Metric::kRestRequests, {code, report.method, report.host}).add();
   metrics_.histogram(Metric::kRestDuration, {report.verb, report.host})
-      .observe(seconds(report.duration));
+      .observe(in_seconds(report.duration));
 }
 
 }  // namespace fairlead::proxy

@@ -11,6 +11,7 @@
 // Threads: everything from any thread. Handles are values and live as long as the Metrics.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -25,6 +26,11 @@
 #include "dataplane/backend.h"
 
 namespace fairlead::proxy {
+
+// As Prometheus has durations.
+inline double in_seconds(std::chrono::nanoseconds duration) {
+  return std::chrono::duration<double>(duration).count();
+}
 
 enum class Metric : uint16_t {
 #define FAIRLEAD_METRIC(id, kind, name, help, labels, buckets, page) id,
