@@ -32,6 +32,31 @@ std::string describe(std::string_view label, const EndpointChoice& choice) {
 
 }  // namespace
 
+Service service(int n) {
+  Service service;
+  service.name = {"default", "svc" + std::to_string(n)};
+  const auto low = static_cast<uint32_t>(n);
+  service.cluster_ips = {Address::v4(0x0a600000U + low), address("fd00:96::" + std::to_string(n))};
+  service.external_ips = {Address::v4(0xcb007100U + low)};
+  service.ports = {{"http", Protocol::kTcp, 80, static_cast<uint16_t>(30000 + n)}};
+  return service;
+}
+
+std::vector<EndpointGroup> pods(int n, int count) {
+  std::vector<EndpointGroup> groups(2);
+  for (size_t f = 0; f < 2; ++f) {
+    groups[f] = {"http", Protocol::kTcp, f == 0 ? Family::kIPv4 : Family::kIPv6, {}};
+    for (int i = 0; i < count; ++i) {
+      Endpoint endpoint;
+      const std::string host = std::to_string(n % 250) + (f == 0 ? "." : ":") + std::to_string(i);
+      endpoint.target = {address((f == 0 ? "10.244." : "fd00:244::") + host), 8080};
+      endpoint.local = i == 0;
+      groups[f].endpoints.push_back(endpoint);
+    }
+  }
+  return groups;
+}
+
 Address address(std::string_view text) {
   const std::optional<Address> parsed = Address::parse(text);
   if (!parsed) throw std::invalid_argument(std::string(text));

@@ -22,6 +22,11 @@ EndpointGroup group(std::vector<std::string_view> texts, std::string port_name =
 Address address(std::string_view text);
 Prefix prefix(std::string_view text);
 
+// Service number `n`, below 250: a cluster IP of each family, an external IP and a node port.
+Service service(int n);
+// What its port "http" leads to: `count` pods of each family, the first of them on this node.
+std::vector<EndpointGroup> pods(int n, int count);
+
 // One line a frontend, one for each choice that a route uses:
 //   "ClusterIP 10.96.0.1:80 pod=C node=C+snat other=C+snat"
 //   "C: 10.1.0.1:80 10.1.0.2:80"      "L: drop"

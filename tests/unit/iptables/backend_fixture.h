@@ -27,7 +27,9 @@ using dataplane::Family;
 using dataplane::ForwardingTable;
 using dataplane::NodeRules;
 using dataplane::testing::address;
+using dataplane::testing::pods;
 using dataplane::testing::prefix;
+using dataplane::testing::service;
 
 // Fails on demand: whole runs, half runs, and runs that name something.
 class FaultyTool final : public Tool {
@@ -74,18 +76,6 @@ class FaultyTool final : public Tool {
  private:
   std::unique_ptr<Tool> real_;
 };
-
-// A service with a cluster IP, a node port and an external IP in both families.
-inline dataplane::Service service(int n) {
-  dataplane::Service service;
-  service.name = {"default", "svc" + std::to_string(n)};
-  const auto low = static_cast<uint32_t>(n);
-  service.cluster_ips = {dataplane::Address::v4(0x0a600000U + low),
-                         address("fd00:96::" + std::to_string(n))};
-  service.external_ips = {dataplane::Address::v4(0xcb007100U + low)};
-  service.ports = {{"http", dataplane::Protocol::kTcp, 80, static_cast<uint16_t>(30000 + n)}};
-  return service;
-}
 
 class BackendFixture : public ::testing::TestWithParam<Variant> {
  protected:
@@ -136,18 +126,7 @@ class BackendFixture : public ::testing::TestWithParam<Variant> {
       object.load_balancer_ips = {dataplane::Address::v4(0xcb007800U + static_cast<uint32_t>(n))};
       object.source_ranges = {prefix(range)};
     }
-    std::vector<dataplane::EndpointGroup> groups(2);
-    for (size_t f = 0; f < 2; ++f) {
-      groups[f] = {"http", dataplane::Protocol::kTcp, f == 0 ? Family::kIPv4 : Family::kIPv6, {}};
-      for (int i = 0; i < endpoints; ++i) {
-        dataplane::Endpoint endpoint;
-        const std::string host = std::to_string(n % 250) + (f == 0 ? "." : ":") + std::to_string(i);
-        endpoint.target = {address((f == 0 ? "10.244." : "fd00:244::") + host), 8080};
-        endpoint.local = i == 0;
-        groups[f].endpoints.push_back(endpoint);
-      }
-    }
-    table_.replace(object.name, dataplane::compile(object, groups, view_));
+    table_.replace(object.name, dataplane::compile(object, pods(n, endpoints), view_));
   }
   // Services of every kind.
   void put_many() {

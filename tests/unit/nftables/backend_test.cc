@@ -28,7 +28,9 @@ using dataplane::Family;
 using dataplane::ForwardingTable;
 using dataplane::NodeRules;
 using dataplane::testing::address;
+using dataplane::testing::pods;
 using dataplane::testing::prefix;
+using dataplane::testing::service;
 
 // Fails transactions on demand, and lets others commit between them.
 class FaultyTransport final : public NetlinkTransport {
@@ -75,18 +77,6 @@ std::string shell(const std::string& command) {
   return status == 0 ? output : "FAILED: " + output;
 }
 
-// A service with a cluster IP, a node port and an external IP in both families.
-dataplane::Service service(int n) {
-  dataplane::Service service;
-  service.name = {"default", "svc" + std::to_string(n)};
-  const auto low = static_cast<uint32_t>(n);
-  service.cluster_ips = {dataplane::Address::v4(0x0a600000U + low),
-                         address("fd00:96::" + std::to_string(n))};
-  service.external_ips = {dataplane::Address::v4(0xcb007100U + low)};
-  service.ports = {{"http", dataplane::Protocol::kTcp, 80, static_cast<uint16_t>(30000 + n)}};
-  return service;
-}
-
 class NftablesBackendTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -123,18 +113,7 @@ class NftablesBackendTest : public ::testing::Test {
 
   // The service with pods that are told by `n`; the first of them is on this node.
   void put(const dataplane::Service& object, int n, int endpoints) {
-    std::vector<dataplane::EndpointGroup> groups(2);
-    for (size_t f = 0; f < 2; ++f) {
-      groups[f] = {"http", dataplane::Protocol::kTcp, f == 0 ? Family::kIPv4 : Family::kIPv6, {}};
-      for (int i = 0; i < endpoints; ++i) {
-        dataplane::Endpoint endpoint;
-        const std::string host = std::to_string(n % 250) + (f == 0 ? "." : ":") + std::to_string(i);
-        endpoint.target = {address((f == 0 ? "10.244." : "fd00:244::") + host), 8080};
-        endpoint.local = i == 0;
-        groups[f].endpoints.push_back(endpoint);
-      }
-    }
-    table_.replace(object.name, dataplane::compile(object, groups, view_));
+    table_.replace(object.name, dataplane::compile(object, pods(n, endpoints), view_));
   }
 
   Ack apply(bool complete = false) {
