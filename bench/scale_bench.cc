@@ -179,6 +179,14 @@ Reference reference_of(const std::string& text) {
   return {text.substr(0, at), std::strtod(text.c_str() + at + 1, nullptr)};
 }
 
+// The target of what is measured as `id`, if it has one.
+void set_target(Figure& figure, const std::string& id) {
+  const auto target = targets().find(id);
+  if (target == targets().end()) return;
+  figure.at_most = target->second.at_most;
+  figure.at_least = target->second.at_least;
+}
+
 // As much longer or shorter than nftables as here, on a machine where that takes what the reference
 // says; the target goes for this.
 void add_estimates(Report& report, const std::vector<std::string>& references) {
@@ -193,22 +201,9 @@ void add_estimates(Report& report, const std::vector<std::string>& references) {
       if (measured == report.figures.end()) continue;
       Figure estimate{mode + ":estimate-" + reference.id, measured->title + ", natively (estimate)",
                       measured->unit, measured->value / base * reference.value};
-      const auto target = targets().find(measured->id);
-      if (target != targets().end() && mode != "nftables") {
-        estimate.at_most = target->second.at_most;
-        estimate.at_least = target->second.at_least;
-      }
+      if (mode != "nftables") set_target(estimate, measured->id);
       report.figures.push_back(std::move(estimate));
     }
-  }
-}
-
-void set_targets(Report& report) {
-  for (Figure& figure : report.figures) {
-    const auto target = targets().find(figure.id);
-    if (target == targets().end()) continue;
-    figure.at_most = target->second.at_most;
-    figure.at_least = target->second.at_least;
   }
 }
 
@@ -357,7 +352,7 @@ int main(int argc, char** argv) {
     if (!status) break;
   }
   if (options.references.empty()) {
-    set_targets(report);
+    for (Figure& figure : report.figures) set_target(figure, figure.id);
   } else {
     add_estimates(report, options.references);
   }
