@@ -136,9 +136,9 @@ Task<Attempt> RegistryImpl::erase_object(WriteRequest& request, const Value& old
     Result<store::WriteOutcome> outcome =
         co_await erase(request.key, store::Expect::at(current->mod_revision));
     if (!outcome) {
-      // Unavailable: whether it was removed is unknown. What it holds is left to the repair.
+      // Where it may have been removed all the same, what it holds is left to the repair.
       attempt.answer = from_status(outcome.status());
-      if (outcome.status().code() != StatusCode::kUnavailable) co_await settle(*reserved, false);
+      if (!store::may_have_happened(outcome.status())) co_await settle(*reserved, false);
       co_return attempt;
     }
     happened = outcome->applied;

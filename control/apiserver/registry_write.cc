@@ -178,8 +178,8 @@ Task<Attempt> RegistryImpl::commit(WriteRequest& request, Document& next, const 
     if (other) outcome = co_await put(request.key, text, expect, *other);
   }
   const bool happened = outcome.ok() && outcome->applied;
-  // Whether an unavailable store has written is unknown: what was reserved is kept, for the repair.
-  const bool unknown = !outcome && outcome.status().code() == StatusCode::kUnavailable;
+  // What was reserved for a write that may have happened is kept, for the repair.
+  const bool unknown = !outcome && store::may_have_happened(outcome.status());
   if (!unknown) co_await settle(*reserved, happened);
   if (!outcome) {
     attempt.answer = from_status(outcome.status());

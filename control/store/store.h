@@ -15,6 +15,7 @@
 // store completes what is outstanding with kUnavailable first. A Watch has one owner at a time.
 #pragma once
 
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -148,6 +149,13 @@ struct Usage {
   uint64_t quota_bytes = 0;  // 0: none that it knows of
 };
 
+// Whether a write that failed so may have happened all the same: the peer or the disk failed in its
+// midst, or was found full in it (etcd applies the change behind which it finds no room left, and
+// refuses it; the next one it refuses at once).
+inline bool may_have_happened(const Status& failure) {
+  return failure.code() == StatusCode::kUnavailable || failure.system_errno() == ENOSPC;
+}
+
 class Store {
  public:
   template <typename T>
@@ -158,7 +166,7 @@ class Store {
 
   // A write has happened durably when its completion says so. Errors: kInvalid (empty or
   // oversized), kNotFound (no such lease), kExhausted (too many writes wait, or the disk or the
-  // quota is full: nothing was written), kUnavailable (whether it was written is unknown).
+  // quota is full), kUnavailable. Whether it was written: may_have_happened().
   virtual void put(std::string key, std::string value, Expect expect, LeaseId lease,
                    Done<WriteOutcome> done) = 0;
   virtual void remove(std::string key, Expect expect, Done<WriteOutcome> done) = 0;
