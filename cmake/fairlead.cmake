@@ -7,19 +7,12 @@ function(fairlead_library name)
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
 endfunction()
 
-# All tests that need no daemon: what the sanitizer builds run.
+# All tests and fuzzers that need no daemon: what the sanitizer builds run.
 add_custom_target(unit_tests)
 
 # For what runs about once for each time that it is compiled.
 function(fairlead_compiles_fast name)
   target_compile_options(${name} PRIVATE $<$<CONFIG:RelWithDebInfo>:-O0>)
-endfunction()
-
-# For what the fuzz build compiles only so that clang has seen it: no fuzzer is linked to it.
-function(fairlead_not_fuzzed name)
-  if(FAIRLEAD_FUZZ)
-    target_compile_options(${name} PRIVATE -fno-sanitize=all)
-  endif()
 endfunction()
 
 # fairlead_test(name SOURCES ... LIBRARIES ... [LABELS ...])
@@ -59,6 +52,7 @@ function(fairlead_fuzzer name)
     return()
   endif()
   add_executable(${name} ${ARG_SOURCES})
+  add_dependencies(unit_tests ${name})
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set(found ${CMAKE_CURRENT_BINARY_DIR}/corpus-${name})

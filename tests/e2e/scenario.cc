@@ -63,7 +63,9 @@ Answer Scenario::ask(const Place& from, const Target& to, std::chrono::milliseco
 }
 
 std::string Scenario::Asked::to_string() const {
-  return from.name + " (" + from.source + ") to " + to.to_string() + ": " + answer.to_string();
+  const std::string port = answer.own_port != 0 ? ", port " + std::to_string(answer.own_port) : "";
+  return from.name + " (" + from.source + port + ") to " + to.to_string() + ": " +
+         answer.to_string();
 }
 
 std::vector<Scenario::Asked> Scenario::ask_all(const std::vector<Place>& from, const Targets& to,

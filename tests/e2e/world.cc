@@ -178,6 +178,11 @@ std::string World::diagnosis() {
           : mode_ == "iptables" ? iptables_state()
           : mode_ == "ipvs"     ? ipvs_state()
                                 : nftables_state();
+  // What connection tracking holds of questions without an answer; where the kernel shows it.
+  const Result<harness::CommandResult> unanswered = at("node-a").run([] {
+    return harness::run_command({"grep", "UNREPLIED", "/proc/thread-self/net/nf_conntrack"});
+  });
+  if (unanswered) text += "--- unanswered flows\n" + unanswered->output.substr(0, 8000);
   if (proxy_) text += "--- the end of the daemon's log\n" + proxy_->log_tail();
   return text;
 }

@@ -7,7 +7,8 @@
 #include "proxy/runtime/address_message.h"
 #include "proxy/runtime/conntrack_message.h"
 
-using namespace fairlead::proxy;  // NOLINT: a fuzzer is one function
+using namespace fairlead;         // NOLINT: a fuzzer is one function
+using namespace fairlead::proxy;  // NOLINT
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const netlink::Bytes bytes(data, size);
