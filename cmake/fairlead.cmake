@@ -7,8 +7,8 @@ function(fairlead_library name)
   target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE})
 endfunction()
 
-# All tests and fuzzers that need no daemon: what the sanitizer builds run.
-add_custom_target(unit_tests)
+# All tests and fuzzers that need no daemon, and the programs: what the sanitizer builds compile.
+add_custom_target(sanitized)
 
 # For what runs about once for each time that it is compiled.
 function(fairlead_compiles_fast name)
@@ -26,7 +26,7 @@ function(fairlead_test name)
     set(ARG_TIMEOUT 120)
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  add_dependencies(unit_tests ${name})
+  add_dependencies(sanitized ${name})
   fairlead_compiles_fast(${name})
   if(FAIRLEAD_SANITIZE MATCHES undefined)
     # More than a quarter of the compile time, for what ASan reports as well (null), or x86 does not mind (alignment).
@@ -52,7 +52,7 @@ function(fairlead_fuzzer name)
     return()
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  add_dependencies(unit_tests ${name})
+  add_dependencies(sanitized ${name})
   target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES})
   target_link_options(${name} PRIVATE -fsanitize=fuzzer)
   set(found ${CMAKE_CURRENT_BINARY_DIR}/corpus-${name})

@@ -5,7 +5,7 @@ set -eu
 
 packages="
   ca-certificates git make g++ cmake ninja-build pkg-config ccache mold python3
-  clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev
+  clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev valgrind
   libboost1.81-dev libcli11-dev libcurl4-openssl-dev libfmt-dev
   libipset-dev libnftables-dev libnghttp2-dev libnl-3-dev libnl-genl-3-dev libsimdjson-dev libssl-dev libyaml-dev zlib1g-dev
   prometheus-cpp-dev libgtest-dev libgmock-dev librapidcheck-dev libbenchmark-dev
