@@ -77,8 +77,10 @@ void warn_of_shared_ports(const Options& options) {
 }
 
 // For how long after the takeover connections are looked out for that another mode has begun: as
-// long as its rules stand beside ours, and a little more.
+// long as its rules stand beside ours, and a little more. From then on, as long as connection
+// tracking translates one, which is asked this often.
 constexpr std::chrono::seconds kComing{10};
+constexpr std::chrono::seconds kComingPeriod{30};
 
 class EbpfBackend final : public dataplane::Backend {
  public:
@@ -99,6 +101,7 @@ class EbpfBackend final : public dataplane::Backend {
   Status load();
   Status attach();
   Status take_charge();
+  bool others_go_on();
   Result<uint32_t> capacity(Map map) const;
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
@@ -257,11 +260,35 @@ Status EbpfBackend::take_charge() {
   return put_node().status();
 }
 
+// Whether another mode's connections to services of ours are still translated in the network stack.
+bool EbpfBackend::others_go_on() {
+  const auto is_service = [map = object_->fd(Map::kFrontends)](const fl_addr& address,
+                                                               fl_be16 port) {
+    // A node port stands under its family's unspecified address.
+    const auto any =
+        from_wire(address).is_v4() ? dataplane::Address::v4(0) : dataplane::Address::v6({});
+    for (const fl_addr& at : {address, to_wire(any)}) {
+      const fl_frontend_key key = {at, port, IPPROTO_TCP, 0};
+      fl_frontend frontend;
+      if (bpf_map_lookup_elem(map, &key, &frontend) == 0) return true;
+    }
+    return false;
+  };
+  const Result<bool> found = translates_connection(is_service);
+  if (!found) LOG_WARNING("connections of another mode: {}", found.status().message());
+  return found && *found;
+}
+
 // A device that came must be served at once, whoever asks.
 Result<uint64_t> EbpfBackend::follow_devices() {
   const Result<bool> changed = watcher_->process();
   if (!changed) return changed.status();
-  const bool arrived = handover_ == FL_HANDOVER_COMING && steady_clock::now() >= coming_until_;
+  bool arrived = handover_ == FL_HANDOVER_COMING && steady_clock::now() >= coming_until_;
+  if (arrived && others_go_on()) {
+    LOG_V(2, "connection tracking translates connections that another mode began");
+    coming_until_ = steady_clock::now() + kComingPeriod;
+    arrived = false;
+  }
   if (!*changed && !serve_due_ && !arrived) return uint64_t{0};
   return serve();
 }

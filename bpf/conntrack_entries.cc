@@ -20,8 +20,10 @@
 namespace fairlead::bpf {
 namespace {
 
-constexpr uint8_t kTcpEstablished = 3;  // enum tcp_conntrack
-constexpr size_t kEntriesACall = 64;    // entries a system call
+// enum tcp_conntrack: established, the client has closed, the endpoint has.
+constexpr uint8_t kTcpEstablished = 3;
+constexpr uint8_t kTcpCloseWait = 5;
+constexpr size_t kEntriesACall = 64;  // entries a system call
 
 using netlink::MessageBuilder;
 
@@ -96,6 +98,55 @@ void put_new(MessageBuilder& out, const TrackedFlow& flow) {
   });
 }
 
+// What a client writes to, and how the connection stands.
+struct Entry {
+  std::optional<fl_addr> address;
+  std::optional<fl_be16> port;
+  uint32_t status = 0;               // IPS_...
+  std::optional<uint8_t> tcp_state;  // TCP alone has one
+};
+
+void read_destination(netlink::Bytes tuple, Entry& entry) {
+  netlink::for_each_attribute(tuple, [&](const netlink::Attribute& part) {
+    netlink::for_each_attribute(part.payload, [&](const netlink::Attribute& field) {
+      if (part.type == CTA_TUPLE_PROTO && field.type == CTA_PROTO_DST_PORT) {
+        entry.port = field.as<fl_be16>();
+      }
+      if (part.type != CTA_TUPLE_IP) return;
+      if (field.type == CTA_IP_V6_DST) entry.address = field.as<fl_addr>();
+      const auto v4 = field.type == CTA_IP_V4_DST ? field.as<uint32_t>() : std::nullopt;
+      if (v4) entry.address = to_wire(dataplane::Address::v4(ntohl(*v4)));
+    });
+  });
+}
+
+void read_tcp(netlink::Bytes information, Entry& entry) {
+  netlink::for_each_attribute(information, [&](const netlink::Attribute& tcp) {
+    if (tcp.type != CTA_PROTOINFO_TCP) return;
+    netlink::for_each_attribute(tcp.payload, [&](const netlink::Attribute& field) {
+      if (field.type == CTA_PROTOINFO_TCP_STATE) entry.tcp_state = field.as<uint8_t>();
+    });
+  });
+}
+
+Entry read_entry(netlink::Bytes payload) {
+  Entry entry;
+  if (!netlink::take_header<nfgenmsg>(payload)) return entry;
+  netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
+    if (attribute.type == CTA_TUPLE_ORIG) read_destination(attribute.payload, entry);
+    if (attribute.type == CTA_PROTOINFO) read_tcp(attribute.payload, entry);
+    if (attribute.type == CTA_STATUS) {
+      entry.status = ntohl(attribute.as<uint32_t>().value_or(0));
+    }
+  });
+  return entry;
+}
+
+bool goes_on(const Entry& entry) {
+  return entry.address && entry.port && (entry.status & IPS_DST_NAT) != 0 && entry.tcp_state &&
+         *entry.tcp_state >= kTcpEstablished && *entry.tcp_state <= kTcpCloseWait;
+}
+
 }  // namespace
 
 Result<ConntrackEntries> ConntrackEntries::open() {
@@ -137,6 +188,24 @@ Status ConntrackEntries::write(Write how, std::span<const TrackedFlow> flows,
     if (hopeless != 0) return Status::from_errno(hopeless, "write", "connection tracking");
   }
   return {};
+}
+
+Result<bool> translates_connection(const std::function<bool(const fl_addr&, fl_be16)>& is_service) {
+  auto socket = netlink::Socket::open(NETLINK_NETFILTER);
+  if (!socket) return socket.status();
+  MessageBuilder request(static_cast<uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET),
+                         NLM_F_REQUEST | NLM_F_DUMP);
+  request.header(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
+  // Kernels before 5.13 do not know the filter, and list all.
+  request.attribute(CTA_STATUS, htonl(IPS_DST_NAT));
+  request.attribute(CTA_STATUS_MASK, htonl(IPS_DST_NAT));
+  bool found = false;
+  RETURN_IF_ERROR(socket->dump(request, [&](const netlink::Message& message) {
+    const Entry entry = read_entry(message.payload);
+    found = goes_on(entry) && is_service(*entry.address, *entry.port);
+    return !found;
+  }));
+  return found;
 }
 
 size_t conntrack_room() {

@@ -1,5 +1,5 @@
-// Entries of the kernel's connection tracking, written as if the kernel had translated the
-// connections itself.
+// Entries of the kernel's connection tracking: written as if the kernel had translated the
+// connections itself, and asked for what it does translate.
 //
 // Threads: one owner. Looks at the network namespace of the thread that opened it.
 #pragma once
@@ -50,6 +50,11 @@ class ConntrackEntries {
 
   netlink::Socket socket_;
 };
+
+// Whether connection tracking translates a TCP connection that is established, or on which one side
+// may still speak, and of whose address and port, as the client writes them, `is_service` is true.
+// The first one ends the search; to find none costs a look at every entry.
+Result<bool> translates_connection(const std::function<bool(const fl_addr&, fl_be16)>& is_service);
 
 // How many more entries the table takes: half of what is free, the rest is for what begins.
 size_t conntrack_room();

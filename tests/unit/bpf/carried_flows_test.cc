@@ -195,6 +195,27 @@ TEST_P(Conntrack, WhatIsStaleMakesWay) {
             (std::multiset{entry(flow(1, 20005)), entry(flow(3, 20001)), entry(flow(4, 20004))}));
 }
 
+// Of TCP alone: nobody can tell which datagrams belong to a conversation.
+TEST_P(Conntrack, SaysWhetherItTranslatesAConnectionToAService) {
+  const auto translates = [&](int service, uint16_t port) {
+    bool found = false;
+    const Status asked = node_->run([&]() -> Status {
+      const auto answer = translates_connection([&](const fl_addr& address, fl_be16 at) {
+        return testing::address(address) == testing::address(host(service)) && at == htons(port);
+      });
+      found = answer && *answer;
+      return answer.status();
+    });
+    EXPECT_TRUE(asked.ok()) << asked.message();
+    return found;
+  };
+  EXPECT_FALSE(translates(100, 80));
+  EXPECT_EQ(write(Write::kAdd, {flow(1, 20000), flow(2, 20001)}), "");
+  EXPECT_EQ(translates(100, 80), protocol() == IPPROTO_TCP);
+  EXPECT_FALSE(translates(100, 81));
+  EXPECT_FALSE(translates(102, 80));
+}
+
 TEST_P(Conntrack, TheUnknownIsNotKept) {
   EXPECT_EQ(write(Write::kAdd, {flow(1, 20000)}), "");
   EXPECT_EQ(write(Write::kKeep, {flow(1, 20000), flow(2, 20001)}),
