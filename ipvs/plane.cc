@@ -343,8 +343,8 @@ Status Plane::push(std::vector<Step>& steps, bool whole) {
   RETURN_IF_ERROR(servers_.push(std::span(wanted).first(to_come), servers));
   RETURN_IF_ERROR(addresses_.push(touched, addresses));
   RETURN_IF_ERROR(servers_.push_removed(gone));
-  RETURN_IF_ERROR(sets_.push_removed());
   RETURN_IF_ERROR(servers_.push(std::span(wanted).subspan(to_come), servers));
+  RETURN_IF_ERROR(sets_.push_removed());
   if (elements.empty() && servers.empty() && addresses.empty()) return {};
 
   size_t explained = 0;

@@ -3,9 +3,10 @@
 //
 // The order: set elements come in (who is let in, who is masqueraded; they are also the record of
 // which virtual servers are ours); servers of addresses that are not here yet; these addresses;
-// then addresses, servers and elements go; last, servers of addresses that were here before. So no
-// packet comes to an address before there is a server for it, and a run that ended in between
-// leaves nothing that the next one would not know as its own.
+// then addresses and servers go; servers of addresses that were here before; last, elements go. So
+// no packet comes to an address before there is a server for it, whom nobody may come to is shut
+// out before the server ends and let in when it has endpoints again, and a run that ended in
+// between leaves nothing that the next one would not know as its own.
 //
 // An entry that the kernel refuses is put back to what it was and reported; the others go in.
 //

@@ -84,16 +84,14 @@ class Renderer {
 
 void Renderer::put_server(const Frontend& frontend, const SocketAddress& address) {
   const EndpointChoice& choice = entry_.choice(frontend.route(SourceClass::kOther).choice);
-  if (is_split(frontend) && !entry_.cluster.targets.empty()) {
+  if (is_split(frontend)) {
     SetElement marked = element(address);
     marked.mark = mark_;
     put(SetId::kMarks, marked);
   }
-  // An empty server refuses by itself; where packets are to vanish there must be none.
-  if (choice.targets.empty() && choice.when_empty == EmptyVerdict::kDrop) {
-    put(SetId::kNoLocal, element(address));
-    return;
-  }
+  // An empty server refuses by itself; where packets are to vanish none that is new may come to it.
+  const bool vanishing = choice.targets.empty() && choice.when_empty == EmptyVerdict::kDrop;
+  if (vanishing) put(SetId::kNoLocal, element(address));
   WantedServer server;
   server.key = ServerKey::at(protocol(), address);
   // An external IP that is the node's own may be the same as a node port of the service.
@@ -109,10 +107,12 @@ void Renderer::put_server(const Frontend& frontend, const SocketAddress& address
   }
   server.targets = &choice.targets;
   server.graceful = protocol() == Protocol::kTcp;
+  server.ending = vanishing;
   out_.servers.push_back(std::move(server));
 }
 
-// The server of pods and the node. IPVS's persistence would not translate ports here (a server by
+// The server of pods and the node, with endpoints or, to refuse and for what has begun, without.
+// IPVS's persistence would not translate ports here (a server by
 // mark has none), so affinity is by hashing the client's address.
 void Renderer::put_marked_server() {
   WantedServer server;
@@ -120,7 +120,7 @@ void Renderer::put_marked_server() {
   server.settings.scheduler = view_.scheduler;
   if (view_.scheduler == "mh") server.settings.flags |= kHashSourcePort;
   if (entry_.affinity_seconds != 0) {
-    server.settings.scheduler = "sh";
+    server.settings.scheduler = kAffinityScheduler;
     server.settings.flags = kHashFallback;
   }
   server.targets = &entry_.cluster.targets;

@@ -28,6 +28,9 @@ struct WantedServer {
   ServerSettings settings;
   const std::vector<dataplane::Target>* targets = nullptr;  // of the entry, which outlives this
   bool graceful = false;  // a destination that goes keeps its connections (TCP)
+  // Packets are to vanish, so there shall be no server, but for connections that it has. It is
+  // never made for this.
+  bool ending = false;
 };
 
 struct Rendering {
@@ -35,6 +38,9 @@ struct Rendering {
   std::vector<dataplane::Address> addresses;  // to be the node's own
   std::vector<WantedServer> servers;
 };
+
+// The scheduler of servers by mark under affinity.
+inline constexpr const char* kAffinityScheduler = "sh";
 
 // Does the entry need a mark: do pods and the node have another choice of endpoints than others?
 bool needs_mark(const dataplane::ForwardingEntry& entry);

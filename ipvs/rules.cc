@@ -161,6 +161,10 @@ TableRules Writer::mangle() const {
       {"FAIRLEAD-OUTPUT",
        {kNew + in_set(SetId::kLoadBalancerFirewall, "dst,dst") + "-j FAIRLEAD-SOURCE-RANGES",
         mark}});
+  std::vector<std::string>& output = table.chains.back().rules;
+  const std::vector<std::string> drop =
+      no_local_drop();  // a mark tells who has endpoints elsewhere
+  output.insert(output.end(), drop.begin(), drop.end());
   table.chains.push_back(source_ranges("FAIRLEAD-SOURCE-RANGES"));
   // Whose the chains of all tables are.
   table.chains.push_back({std::string(iptables::kIpvsOwner), {}});
@@ -214,8 +218,7 @@ TableRules Writer::filter() const {
   append(input, refusals());
   table.chains.push_back(std::move(input));
 
-  Chain output{"KUBE-IPVS-OUT-FILTER", no_local_drop()};
-  append(output, refusals());
+  Chain output{"KUBE-IPVS-OUT-FILTER", refusals()};
   append(output, unallocated_drops());
   table.chains.push_back(std::move(output));
 

@@ -64,8 +64,20 @@ Status ServerTable::load(const std::function<bool(const ServerKey&)>& ours) {
     destinations_ += server.destinations.size();
     servers_.insert_or_assign(each.key, std::move(server));
   }
+  boost::unordered::erase_if(ending_,
+                             [this](const ServerKey& key) { return !servers_.contains(key); });
   astray_ = false;
   return {};
+}
+
+void ServerTable::plan_end(const WantedServer& wanted, std::vector<Operation>& operations) {
+  const auto found = servers_.find(wanted.key);
+  if (found == servers_.end()) return;
+  if (wanted.graceful && !found->second.destinations.empty()) {
+    ending_.insert(wanted.key);
+  } else {
+    operations.push_back({Kind::kRemoveServer, wanted.key, {}, {}});
+  }
 }
 
 void ServerTable::plan_server(const WantedServer& wanted,
@@ -125,6 +137,7 @@ void ServerTable::done(const Operation& operation) {
       servers_.erase(found);
     }
     draining_.erase(operation.server);
+    ending_.erase(operation.server);
     return;
   }
   Server& server = servers_[operation.server];
@@ -191,7 +204,14 @@ Status ServerTable::push(std::span<const WantedServer> wanted,
   // Servers by themselves: where one is refused because it is somebody else's, nothing of ours may
   // get into it.
   std::vector<Operation> operations;
-  for (const WantedServer& each : wanted) plan_server(each, operations);
+  for (const WantedServer& each : wanted) {
+    if (each.ending) {
+      plan_end(each, operations);
+    } else {
+      ending_.erase(each.key);
+      plan_server(each, operations);
+    }
+  }
   RETURN_IF_ERROR(run(operations, failures));
   operations.clear();
   for (const WantedServer& each : wanted) plan_destinations(each, operations);
@@ -230,7 +250,9 @@ Status ServerTable::reap() {
     }
     if (!listed) return listed.status();
     bool left = false;
+    bool serving = false;
     for (const ListedDestination& each : *listed) {
+      serving |= each.destination.weight != 0;
       if (each.destination.weight != 0) continue;
       if (each.connections != 0) {
         left = true;
@@ -238,7 +260,11 @@ Status ServerTable::reap() {
       }
       operations.push_back({Kind::kRemoveDestination, key, {}, each.destination});
     }
-    if (!left) draining_.erase(key);
+    if (left) continue;
+    draining_.erase(key);
+    if (!serving && ending_.contains(key)) {
+      operations.push_back({Kind::kRemoveServer, key, {}, {}});
+    }
   }
   std::vector<ServerFailure> failures;
   RETURN_IF_ERROR(run(operations, failures));

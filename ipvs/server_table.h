@@ -1,7 +1,8 @@
 // The virtual servers of one family: which are in the kernel, and what brings them in step.
 //
 // A destination that goes while TCP connections may live gets weight 0, so that nobody new comes to
-// it, and is removed when the last connection has ended (reap()); others are removed at once.
+// it, and is removed when the last connection has ended (reap()); others are removed at once. A
+// server that is ending goes with its last destination.
 // Virtual servers of somebody else are known by their keys only, and left alone.
 //
 // Threads: one owner.
@@ -37,13 +38,15 @@ class ServerTable {
   // Reads what is in the kernel. `ours` decides on servers that this run did not make itself.
   Status load(const std::function<bool(const ServerKey&)>& ours);
 
-  // Makes the servers as wanted. What the kernel refuses goes to `failures`.
+  // Makes the servers as wanted. What the kernel refuses goes to `failures`. Precondition: of an
+  // ending one, nobody new gets to it any more.
   Status push(std::span<const WantedServer> wanted, std::vector<ServerFailure>& failures);
   Status push_removed(std::span<const ServerKey> gone);
   // Ours that are not among `wanted`.
   std::vector<ServerKey> superfluous(std::span<const WantedServer> wanted) const;
 
-  // Removes destinations that were left to end and have no connection any more.
+  // Removes destinations that were left to end and have no connection any more, and ending servers
+  // that have no other.
   Status reap();
 
   // Does any of ours have connections? As the kernel says now.
@@ -69,6 +72,7 @@ class ServerTable {
   };
 
   void plan_server(const WantedServer& wanted, std::vector<Operation>& operations) const;
+  void plan_end(const WantedServer& wanted, std::vector<Operation>& operations);
   void plan_destinations(const WantedServer& wanted, std::vector<Operation>& operations) const;
   Status run(const std::vector<Operation>& operations, std::vector<ServerFailure>& failures);
   void done(const Operation& operation);
@@ -81,6 +85,7 @@ class ServerTable {
   boost::unordered_flat_set<ServerKey, ServerKeyHash> foreign_;
   // Servers with destinations of weight 0.
   boost::unordered_flat_set<ServerKey, ServerKeyHash> draining_;
+  boost::unordered_flat_set<ServerKey, ServerKeyHash> ending_;  // of them, those that go themselves
   size_t destinations_ = 0;
   uint64_t operations_ = 0;
   bool astray_ = false;

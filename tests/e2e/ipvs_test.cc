@@ -108,6 +108,24 @@ TEST_P(Ipvs, AnEndpointThatGoesIsLeftToEnd) {
       [&] { return world().proxy().metric("fairlead_backend_ipvs_draining_destinations") >= 1; }));
 }
 
+TEST_P(Ipvs, TheLastLocalEndpointIsLeftToEndAlsoByTheNextRun) {
+  auto web = service().endpoints({"a1", "b1"}).protocols({Protocol::kTcp}).external_ip();
+  web.external_local().apply();
+  const Target target = web.at_external_ip(family()).front();
+  const std::string listed = "-t " + bracketed(target.address) + ":80";
+  Conversation connection(question(outside(), target));
+  EXPECT_EQ(connection.exchange().endpoint, "a1");
+  web.endpoints({"b1"}).apply();
+  EXPECT_NE(server(listed).find("Masq    0      1"), std::string::npos) << server(listed);
+  world().stop_proxy();
+  EXPECT_EQ(connection.exchange().endpoint, "a1");
+  ASSERT_TRUE(world().start_proxy().ok());
+  settle();
+  EXPECT_EQ(connection.exchange().endpoint, "a1");
+  EXPECT_NE(server(listed).find("Masq    0      1"), std::string::npos) << server(listed);
+  dropped({outside()}, {target});
+}
+
 TEST_P(Ipvs, DamageIsRepaired) {
   auto web = service().endpoints({"a1", "b1"}).node_port();
   web.apply();

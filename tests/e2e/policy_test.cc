@@ -4,6 +4,24 @@
 namespace fairlead::e2e {
 namespace {
 
+// TCP connections that stay open while endpoints change.
+class OpenConnections {
+ public:
+  void add(const Place& place, const Question& question) {
+    open_.emplace_back(place.name + " to " + question.target.to_string(), Conversation(question));
+  }
+  // Each of them, asked once more, is answered by `pod`.
+  void expect(const std::string& pod, const std::string& when) {
+    for (auto& [name, conversation] : open_) {
+      const Answer answer = conversation.exchange();
+      EXPECT_EQ(answer.endpoint, pod) << when << ", " << name;
+    }
+  }
+
+ private:
+  std::vector<std::pair<std::string, Conversation>> open_;
+};
+
 class ExternalLocal : public Scenario {
  protected:
   // A service with every kind of external address under externalTrafficPolicy: Local.
@@ -66,8 +84,49 @@ TEST_P(ExternalLocal, TerminatingLocalEndpointsServeWhileThereIsNoOther) {
   }
 }
 
+// A readiness flap is enough: what has begun must not pay for it, whoever asked.
+TEST_P(ExternalLocal, ConnectionsOutliveTheLastLocalEndpoint) {
+  auto web = local_service().endpoints({"a1"}).protocols({Protocol::kTcp});
+  web.apply();
+  OpenConnections open;
+  for (const Targets& targets : external_targets(web)) {
+    for (const Place& place : everywhere()) open.add(place, question(place, targets.front()));
+  }
+  open.expect("a1", "with the endpoint ready");
+  web.endpoints({not_ready("a1"), EndpointObject{"b1"}}).apply();
+  open.expect("a1", "with the only local endpoint not ready");
+  for (const Targets& targets : external_targets(web)) {
+    dropped({outside()}, targets);
+    reaches({pod()}, targets, {"b1"}, Seen::kOwn);
+    reaches({node()}, targets, {"b1"}, Seen::kNode);
+  }
+  web.endpoints({not_ready("a1")}).apply();
+  open.expect("a1", "with no endpoint ready anywhere");
+  for (const Targets& targets : external_targets(web)) refused(everywhere(), targets);
+  web.endpoints({"a1", "b1"}).apply();
+  open.expect("a1", "with the endpoint ready again");
+  for (const Targets& targets : external_targets(web)) {
+    reaches({outside()}, targets, {"a1"}, Seen::kOwn);
+  }
+}
+
 class InternalLocal : public Scenario {};
 FAIRLEAD_SCENARIOS(InternalLocal);
+
+TEST_P(InternalLocal, ConnectionsOutliveTheLastLocalEndpoint) {
+  auto web = service().endpoints({"a1", "b1"}).protocols({Protocol::kTcp}).internal_local();
+  web.apply();
+  const Targets targets = web.at_cluster_ip(family());
+  OpenConnections open;
+  for (const Place& place : everywhere()) open.add(place, question(place, targets.front()));
+  open.expect("a1", "with the endpoint ready");
+  web.endpoints({not_ready("a1"), EndpointObject{"b1"}}).apply();
+  open.expect("a1", "with the only local endpoint not ready");
+  dropped(everywhere(), targets);
+  web.endpoints({"a1", "b1"}).apply();
+  open.expect("a1", "with the endpoint ready again");
+  reaches(everywhere(), targets, {"a1"});
+}
 
 TEST_P(InternalLocal, OnlyLocalEndpointsAnswer) {
   auto web = service().endpoints({"a1", "a2", "b1"}).internal_local();
