@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/log.h"
+#include "iptables/layout.h"
 #include "ipvs/plane.h"
 
 namespace fairlead::ipvs {
@@ -50,8 +52,12 @@ class IpvsBackend final : public dataplane::Backend {
 
  private:
   Seams seams() {
-    return {*seams_.servers, *seams_.sets, *seams_.device, *seams_.settings, *seams_.iptables};
+    return {*seams_.servers,  *seams_.sets,     *seams_.device,
+            *seams_.settings, *seams_.iptables, seams_.route_localnet};
   }
+  Result<bool> has_scheduler(const std::string& name, const NodeRules& rules);
+  Status check_schedulers(const NodeRules& rules);
+  Status remove_others_rules();
   Status write_settings(AuditReport* report);
   Status reap_when_due();
   bool audit_may_run() const;
@@ -59,7 +65,10 @@ class IpvsBackend final : public dataplane::Backend {
   OwnedSeams seams_;
   const Options options_;
   std::vector<std::unique_ptr<Plane>> planes_;  // refer to options_
+  bool complete_ = false;
   bool disturbed_ = false;
+  bool needs_complete_ = false;  // not told to the caller yet
+  std::string unreadable_;       // why the last audit could not look at rules; empty when it could
   steady_clock::time_point next_reap_{};
   steady_clock::time_point next_audit_{};  // of those that come without being asked for
 };
@@ -94,9 +103,45 @@ Status IpvsBackend::write_settings(AuditReport* report) {
   return {};
 }
 
+Result<bool> IpvsBackend::has_scheduler(const std::string& name, const NodeRules& rules) {
+  const ServerKey key = ServerKey::marked(Family::kIPv4, MarkSpace(rules.masquerade_mark).mark(0));
+  const Operation operations[] = {{Operation::Kind::kRemoveServer, key, {}, {}},  // of a killed run
+                                  {Operation::Kind::kAddServer, key, {name, 0, 0}, {}},
+                                  {Operation::Kind::kRemoveServer, key, {}, {}}};
+  std::vector<Failure> failures;
+  ASSIGN_OR_RETURN(failures, seams_.servers->apply(operations));
+  for (const Failure& failure : failures) {
+    if (failure.index != 1) continue;
+    if (failure.status.code() == StatusCode::kUnsupported) return false;
+    return failure.status;
+  }
+  return true;
+}
+
+// Said once here, where every service port would say it.
+Status IpvsBackend::check_schedulers(const NodeRules& rules) {
+  const std::string& chosen = options_.scheduler;
+  bool has = false;
+  ASSIGN_OR_RETURN(has, has_scheduler(chosen, rules));
+  if (!has) {
+    return Status::error(StatusCode::kUnsupported, "use", "--ipvs-scheduler=" + chosen,
+                         "the kernel does not have it (try: modprobe ip_vs_" + chosen + ")");
+  }
+  ASSIGN_OR_RETURN(has, has_scheduler(kAffinityScheduler, rules));
+  if (!has) {
+    LOG_WARNING(
+        "ipvs: the kernel has no scheduler {0} (try: modprobe ip_vs_{0}): service ports with "
+        "affinity and policy Local will be refused",
+        kAffinityScheduler);
+  }
+  return {};
+}
+
 Status IpvsBackend::start(const NodeRules& rules) {
   planes_.clear();
+  complete_ = false;
   RETURN_IF_ERROR(write_settings(nullptr));
+  RETURN_IF_ERROR(check_schedulers(rules));
   RETURN_IF_ERROR(seams_.device->create());
   for (const Family family : rules.families) {
     auto plane = std::make_unique<Plane>(family, seams(), options_);
@@ -140,8 +185,28 @@ Result<Ack> IpvsBackend::apply(const Delta& delta) {
   if (delta.complete) {  // rules may have waited for it
     for (const auto& plane : planes_) RETURN_IF_ERROR(plane->restamp());
   }
+  if (delta.complete && !complete_) {
+    complete_ = true;
+    const Status removed = remove_others_rules();
+    if (!removed) LOG_WARNING("rules of an earlier run stay: {}", removed.message());
+  }
   RETURN_IF_ERROR(reap_when_due());
   return ack;
+}
+
+// What an earlier run left in other variants of iptables than ours, which it looks up in the same
+// sets. The first problem.
+Status IpvsBackend::remove_others_rules() {
+  Status problem;
+  for (const auto& other : seams_.other_iptables) {
+    for (const Family family : {Family::kIPv4, Family::kIPv6}) {
+      const Result<bool> owned = other->has_chain(family, "mangle", iptables::kIpvsOwner);
+      Status removed = owned.status();
+      if (owned && *owned) removed = Plane(family, seams(), options_).remove_rules(*other);
+      if (problem) problem = removed;
+    }
+  }
+  return problem;
 }
 
 Status IpvsBackend::reap_when_due() {
@@ -181,14 +246,26 @@ Result<AuditReport> IpvsBackend::audit() {
     RETURN_IF_ERROR(seams_.device->create());
     ++report.repaired;
   }
-  for (const auto& plane : planes_) RETURN_IF_ERROR(plane->audit(report, refused));
+  Status readable;
+  for (const auto& plane : planes_) {
+    const Status done = plane->audit(report, refused);
+    if (done.code() == StatusCode::kUnsupported) {
+      readable = done;
+    } else {
+      RETURN_IF_ERROR(done);
+    }
+  }
   // Entries that could not follow the node's addresses: the caller has to give them again.
-  report.needs_complete = !refused.empty();
-  disturbed_ = false;
+  needs_complete_ |= !refused.empty();
+  disturbed_ = !readable;
   const auto end = steady_clock::now();
   const auto rest = std::chrono::duration_cast<std::chrono::nanoseconds>(
       std::chrono::duration<double>(end - begin) / options_.audit_share);
   next_audit_ = end + std::max(rest, options_.audit_period);
+  const std::string before = std::exchange(unreadable_, readable ? "" : readable.message());
+  if (!readable && unreadable_ != before) return readable;  // said once
+  if (readable && !before.empty()) LOG_INFO("ipvs: the iptables rules can be read again");
+  report.needs_complete = std::exchange(needs_complete_, false);
   return report;
 }
 
@@ -231,6 +308,7 @@ Result<std::chrono::seconds> IpvsBackend::release() {
 
 Status IpvsBackend::remove_all() {
   planes_.clear();
+  const Status others = remove_others_rules();  // or sets that they use would stay
   bool any = false;
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
     Plane plane(family, seams(), options_);
@@ -239,7 +317,8 @@ Status IpvsBackend::remove_all() {
     if (owned) RETURN_IF_ERROR(plane.remove());
     any |= owned;
   }
-  return any ? seams_.device->remove() : Status();
+  if (any) RETURN_IF_ERROR(seams_.device->remove());
+  return others;
 }
 
 }  // namespace
@@ -262,10 +341,17 @@ Result<std::unique_ptr<dataplane::Backend>> create_backend(Options options) {
   ASSIGN_OR_RETURN(seams.sets, open_sets());
   ASSIGN_OR_RETURN(seams.device, open_virtual_device());
   seams.settings = open_kernel_settings();
-  std::unique_ptr<iptables::ProcessRunner> runner = iptables::create_process_runner();
-  iptables::Variant variant{};
-  ASSIGN_OR_RETURN(variant, iptables::detect_variant(*runner));
-  seams.iptables = iptables::create_tool(std::move(runner), variant);
+  const std::unique_ptr<iptables::ProcessRunner> runner = iptables::create_process_runner();
+  iptables::Variant chosen{};
+  ASSIGN_OR_RETURN(chosen, iptables::detect_variant(*runner));
+  for (const iptables::Variant variant : iptables::installed_variants(*runner)) {
+    auto tool = iptables::create_tool(iptables::create_process_runner(), variant);
+    if (variant == chosen) {
+      seams.iptables = std::move(tool);
+    } else {
+      seams.other_iptables.push_back(std::move(tool));
+    }
+  }
   return create_backend(std::move(seams), std::move(options));
 }
 

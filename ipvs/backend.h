@@ -5,9 +5,12 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "dataplane/backend.h"
+#include "iptables/localnet.h"
 #include "iptables/tool.h"
 #include "ipvs/host.h"
 #include "ipvs/options.h"
@@ -30,6 +33,10 @@ struct OwnedSeams {
   std::unique_ptr<VirtualDevice> device;
   std::unique_ptr<KernelSettings> settings;
   std::unique_ptr<iptables::Tool> iptables;
+  // Tools of the other variants that are installed: rules that an earlier run left by one of them
+  // go when the first delta is complete.
+  std::vector<std::unique_ptr<iptables::Tool>> other_iptables = {};
+  std::string route_localnet = iptables::kRouteLocalnet;
 };
 std::unique_ptr<dataplane::Backend> create_backend(OwnedSeams seams, Options options);
 

@@ -54,7 +54,8 @@ class MarkSpace {
 
   uint32_t value() const { return value_; }  // of the upper byte
   uint32_t mask() const { return mask_; }
-  // The mark of number n; precondition: n < limit().
+  // The mark of number n; precondition: n < limit(). Number 0 is no entry's: a server by it is made
+  // and removed again to see what the kernel can do.
   uint32_t mark(uint32_t n) const;
   uint32_t number(uint32_t mark) const;  // the inverse; limit() when it is none of ours
   uint32_t limit() const;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "iptables/layout.h"
+#include "iptables/localnet.h"
 
 namespace fairlead::ipvs {
 
@@ -117,14 +118,16 @@ bool Plane::is_ours(const ServerKey& key) const {
 
 Status Plane::install_rules(SavedTables saved) {
   std::string input;
-  bool kubelet = false;
+  // What the iptables mode has set itself is its own to set back, with the guard, when it goes.
+  bool keep_firewall =
+      family_ == dataplane::Family::kIPv4 && iptables::localnet_routed(seams_.route_localnet);
   for (const TableRules& wanted : wanted_rules_) {  // mangle is the first
     const auto [table, unknown] = saved.try_emplace(wanted.table);
     if (unknown) {
       ASSIGN_OR_RETURN(table->second, seams_.iptables.save(family_, wanted.table));
     }
-    if (wanted.table == "mangle") kubelet = has_kubelet(table->second);
-    input += install_text(wanted, table->second, kubelet);
+    if (wanted.table == "mangle") keep_firewall |= has_kubelet(table->second);
+    input += install_text(wanted, table->second, keep_firewall);
   }
   RETURN_IF_ERROR(seams_.iptables.restore(family_, input));
   rules_due_ = false;
@@ -470,14 +473,15 @@ Status Plane::set_node_rules(const dataplane::NodeRules& rules, std::vector<Refu
 
 Status Plane::audit(dataplane::AuditReport& report, std::vector<Refusal>& refused) {
   RETURN_IF_ERROR(sets_.create());
-  if (!rules_due_) RETURN_IF_ERROR(audit_rules(report));
+  const Status readable = rules_due_ ? Status() : audit_rules(report);
+  if (!readable && readable.code() != StatusCode::kUnsupported) return readable;
   RETURN_IF_ERROR(load());
-  if (!complete_) return {};
+  if (!complete_) return readable;
   const uint64_t before = operations();
   RETURN_IF_ERROR(follow_node(true, refused));
   report.checked += sets_.size() + servers_.size() + servers_.destinations() + addresses_.size();
   report.repaired += operations() - before;
-  return {};
+  return readable;
 }
 
 Result<bool> Plane::owned() {
@@ -486,19 +490,23 @@ Result<bool> Plane::owned() {
   return marked;
 }
 
-Status Plane::remove() {
+Status Plane::remove_rules(iptables::Tool& tool) const {
   std::string mangle;
-  ASSIGN_OR_RETURN(mangle, seams_.iptables.save(family_, "mangle"));
+  ASSIGN_OR_RETURN(mangle, tool.save(family_, "mangle"));
   const bool rules_owned = has_chain(mangle, iptables::kIpvsOwner);
-  // The mark of ownership is in mangle: it goes last.
   std::vector<TableRules> tables = wanted_rules(family_, rules_);
   std::reverse(tables.begin(), tables.end());
   for (const TableRules& table : tables) {
     std::string saved;
-    ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, table.table));
+    ASSIGN_OR_RETURN(saved, tool.save(family_, table.table));
     const std::string removal = removal_text(table, saved, rules_owned);
-    if (!removal.empty()) RETURN_IF_ERROR(seams_.iptables.restore(family_, removal));
+    if (!removal.empty()) RETURN_IF_ERROR(tool.restore(family_, removal));
   }
+  return {};
+}
+
+Status Plane::remove() {
+  RETURN_IF_ERROR(remove_rules(seams_.iptables));
   RETURN_IF_ERROR(load());
   RETURN_IF_ERROR(servers_.push_removed(servers_.superfluous({})));
   return sets_.destroy();

@@ -44,6 +44,7 @@ struct Seams {
   VirtualDevice& device;
   KernelSettings& settings;
   iptables::Tool& iptables;
+  const std::string& route_localnet;  // the setting's file
 };
 
 class Plane {
@@ -64,7 +65,8 @@ class Plane {
   Status apply(const std::vector<Change>& changes, bool complete,
                std::vector<dataplane::Refusal>& refused);
 
-  // Compares everything and repairs it.
+  // Compares everything and repairs it. kUnsupported: but for the rules, as the tool cannot show
+  // them.
   Status audit(dataplane::AuditReport& report, std::vector<dataplane::Refusal>& refused);
   // Destinations that have served their last connection go.
   Status reap() { return servers_.reap(); }
@@ -72,6 +74,8 @@ class Plane {
   Result<bool> owned();
   // Removes all of it, of this run or an earlier one, but for the device. Precondition: owned().
   Status remove();
+  // Removes our rules in what `tool` shows; the mark of ownership, in mangle, is the last to go.
+  Status remove_rules(iptables::Tool& tool) const;
   // Does any connection go by our servers?
   Result<bool> has_connections();
 

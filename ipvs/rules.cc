@@ -352,13 +352,13 @@ bool has_kubelet(std::string_view saved_mangle) {
          has_chain(saved_mangle, "KUBE-IPTABLES-HINT");
 }
 
-std::string install_text(const TableRules& wanted, std::string_view saved, bool kubelet) {
+std::string install_text(const TableRules& wanted, std::string_view saved, bool keep_firewall) {
   // What another mode or kube-proxy has made: `known` is that and ours.
   TableRules known = wanted;
   std::vector<std::string> stale;
   for (const std::string_view name : chains_of(saved)) {
-    const bool proxys = iptables::is_proxy_chain(table_of(wanted), name) ||
-                        (!kubelet && name == iptables::kFirewall && guards_only(name, saved));
+    const bool proxys = iptables::is_proxy_chain(table_of(wanted), name) || name == kNotPods ||
+                        (!keep_firewall && name == iptables::kFirewall && guards_only(name, saved));
     if (is_ours(wanted, name) || !proxys) continue;
     known.chains.push_back({std::string(name), {}});
     stale.emplace_back(name);
@@ -380,9 +380,10 @@ std::string install_text(const TableRules& wanted, std::string_view saved, bool 
 
 std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned) {
   TableRules removed{wanted.table, {}, {}};
-  for (const Chain& chain : wanted.chains) {
-    if (has_chain(saved, chain.name) && (owned || chain.name.starts_with("FAIRLEAD-"))) {
-      removed.chains.push_back(chain);
+  for (const std::string_view name : chains_of(saved)) {
+    const bool fairleads = name.starts_with("FAIRLEAD-");
+    if ((is_ours(wanted, name) && (owned || fairleads)) || name == kNotPods) {
+      removed.chains.push_back({std::string(name), {}});
     }
   }
   if (removed.chains.empty()) return "";

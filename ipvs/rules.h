@@ -46,9 +46,10 @@ std::vector<TableRules> wanted_rules(dataplane::Family family, const dataplane::
 std::string our_part(const TableRules& wanted, std::string_view saved);
 
 // For iptables-restore --noflush: makes the table's chains exactly as wanted, in one step, whatever
-// `saved` says of them. Chains of the iptables mode, and of kube-proxy, that are not wanted go (of
-// KUBE-FIREWALL, which is the kubelet's too, only without a `kubelet`); everything else stays.
-std::string install_text(const TableRules& wanted, std::string_view saved, bool kubelet);
+// `saved` says of them. Chains of the iptables mode, and of kube-proxy, that are not wanted go;
+// everything else stays. So does KUBE-FIREWALL with `keep_firewall`: there is a kubelet, whose it
+// is too, or packets to 127.0.0.0/8 are routed and need its guard.
+std::string install_text(const TableRules& wanted, std::string_view saved, bool keep_firewall);
 // Does a kubelet keep rules on this node?
 bool has_kubelet(std::string_view saved_mangle);
 

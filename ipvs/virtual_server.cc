@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <cerrno>
 
 namespace fairlead::ipvs {
 
@@ -34,6 +35,18 @@ std::string Operation::to_string() const {
   }
   return fmt::format("{} destination {} of {}", kVerbs[number - kVerbs.size()],
                      destination.address.to_string(), server.to_string());
+}
+
+Status refusal_of(const Operation& operation, int system_errno) {
+  const bool with_scheduler = operation.kind == Operation::Kind::kAddServer ||
+                              operation.kind == Operation::Kind::kChangeServer;
+  if (system_errno != ENOENT || !with_scheduler) {
+    return Status::from_errno(system_errno, "ask IPVS to", operation.to_string());
+  }
+  const std::string& scheduler = operation.settings.scheduler;
+  return Status::error(
+      StatusCode::kUnsupported, "ask IPVS to", operation.to_string(),
+      fmt::format("the kernel has no scheduler {0} (try: modprobe ip_vs_{0})", scheduler));
 }
 
 }  // namespace fairlead::ipvs

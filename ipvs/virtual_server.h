@@ -85,6 +85,10 @@ struct Operation {
   std::string to_string() const;  // "add destination 10.244.1.2:8080 of TCP 10.96.0.10:80"
 };
 
+// What a refusal of the kernel means. Of a scheduler that it lacks it says only ENOENT: that is
+// kUnsupported here, with the module's name.
+Status refusal_of(const Operation& operation, int system_errno);
+
 // Idle times of connections; 0: as it is.
 struct Timeouts {
   uint32_t tcp_seconds = 0;

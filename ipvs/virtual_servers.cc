@@ -56,8 +56,7 @@ Result<std::vector<Failure>> KernelServers::apply(std::span<const Operation> ope
   }));
   std::vector<Failure> failures;
   for (const auto& [index, error] : refused) {
-    failures.push_back(
-        {index, Status::from_errno(error, "ask IPVS to", operations[index].to_string())});
+    failures.push_back({index, refusal_of(operations[index], error)});
   }
   return failures;
 }

@@ -124,6 +124,22 @@ TEST_P(Seams, ManyOperationsAndOneThatFailsAmongThem) {
   EXPECT_EQ(seams_.servers->destinations(key)->size(), 2999U);
 }
 
+// The kernel has one word for this and for a destination that is not there.
+TEST_P(Seams, ASchedulerThatIsMissingIsNamed) {
+  const ServerKey key = ServerKey::at(Protocol::kTcp, {address("10.96.0.1"), 80});
+  const std::vector<Operation> operations = {{Kind::kAddServer, key, {"nosuch", 0, 0}, {}},
+                                             {Kind::kAddServer, key, {"rr", 0, 0}, {}},
+                                             {Kind::kChangeServer, key, {"nosuch", 0, 0}, {}}};
+  const auto failures = seams_.servers->apply(operations);
+  ASSERT_TRUE(failures.ok()) << failures.status().message();
+  ASSERT_EQ(failures->size(), 2U);
+  for (const Failure& failure : *failures) {
+    EXPECT_EQ(failure.status.code(), StatusCode::kUnsupported);
+    EXPECT_NE(failure.status.message().find("ip_vs_nosuch"), std::string::npos);
+  }
+  EXPECT_EQ(seams_.servers->servers()->size(), 1U);
+}
+
 TEST_P(Seams, SetsHoldWhatTheirTypesSay) {
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
     for (size_t i = 0; i < kSetCount; ++i) {

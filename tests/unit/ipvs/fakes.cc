@@ -26,7 +26,7 @@ class FakeServers final : public VirtualServers {
     for (size_t i = 0; i < operations.size(); ++i) {
       const int error = run(operations[i]);
       if (error != 0) {
-        failures.push_back({i, Status::from_errno(error, "ask to", operations[i].to_string())});
+        failures.push_back({i, refusal_of(operations[i], error)});
       }
     }
     return failures;
@@ -56,6 +56,7 @@ class FakeServers final : public VirtualServers {
     if (!refused.empty() && operation.to_string().find(refused) != std::string::npos) return ENOMEM;
     const auto server = host_.servers.find(operation.server);
     if (operation.kind == Kind::kAddServer) {
+      if (!host_.schedulers.contains(operation.settings.scheduler)) return ENOENT;
       if (server != host_.servers.end()) return EEXIST;
       host_.servers[operation.server].settings = operation.settings;
       return 0;
@@ -65,6 +66,7 @@ class FakeServers final : public VirtualServers {
     const auto& address = operation.destination.address;
     switch (operation.kind) {
       case Kind::kChangeServer:
+        if (!host_.schedulers.contains(operation.settings.scheduler)) return ENOENT;
         server->second.settings = operation.settings;
         return 0;
       case Kind::kRemoveServer:
@@ -208,11 +210,15 @@ class FakeSettings final : public KernelSettings {
 // deleted.
 class FakeTool final : public iptables::Tool {
  public:
-  explicit FakeTool(Host& host) : host_(host) {}
+  FakeTool(Host& host, std::string variant) : host_(host), variant_(std::move(variant)) {}
 
   iptables::Variant variant() const override { return iptables::Variant::kLegacy; }
   Result<std::string> save(Family family, std::string_view table) override {
     ++host_.saves[key(family, table)];
+    if (key(family, table) == host_.unreadable) {
+      return Status::error(StatusCode::kUnsupported, "read rules by", "iptables-save",
+                           "table " + std::string(table) + " has rules that it cannot show");
+    }
     return host_.rules[key(family, table)];
   }
   Status restore(Family family, std::string_view input) override {
@@ -252,8 +258,8 @@ class FakeTool final : public iptables::Tool {
   Result<uint64_t> stamp(Family, std::string_view) override { return host_.stamp; }
 
  private:
-  static std::string key(Family family, std::string_view table) {
-    return (family == Family::kIPv4 ? "v4 " : "v6 ") + std::string(table);
+  std::string key(Family family, std::string_view table) const {
+    return variant_ + (family == Family::kIPv4 ? "v4 " : "v6 ") + std::string(table);
   }
   // Lines that begin so.
   static void remove_lines(std::string& text, const std::string& beginning) {
@@ -266,6 +272,7 @@ class FakeTool final : public iptables::Tool {
   }
 
   Host& host_;
+  const std::string variant_;  // of keys
 };
 
 }  // namespace
@@ -297,9 +304,17 @@ std::string Host::elements(const std::string& set) const {
 }
 
 OwnedSeams seams_of(Host& host) {
-  return {std::make_unique<FakeServers>(host), std::make_unique<FakeSets>(host),
-          std::make_unique<FakeDevice>(host), std::make_unique<FakeSettings>(host),
-          std::make_unique<FakeTool>(host)};
+  return {std::make_unique<FakeServers>(host),
+          std::make_unique<FakeSets>(host),
+          std::make_unique<FakeDevice>(host),
+          std::make_unique<FakeSettings>(host),
+          std::make_unique<FakeTool>(host, ""),
+          {},
+          host.route_localnet};
+}
+
+std::unique_ptr<iptables::Tool> other_tool_of(Host& host) {
+  return std::make_unique<FakeTool>(host, "other ");
 }
 
 }  // namespace fairlead::ipvs::testing

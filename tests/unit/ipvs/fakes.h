@@ -32,7 +32,11 @@ struct Host {
   std::set<dataplane::Address> on_device;
   std::set<dataplane::Address> elsewhere;
   std::map<std::string, std::string> settings;
-  std::map<std::string, std::string> rules;  // by "v4 nat": what iptables-save says
+  // By "v4 nat", and "other v4 nat" for the tool of another variant: what iptables-save says.
+  std::map<std::string, std::string> rules;
+  std::string unreadable;      // one of those tables has rules that the tool cannot show
+  std::string route_localnet;  // a file's name
+  std::set<std::string> schedulers = {"rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq"};
   Timeouts timeouts;
 
   // Failures: each counts down and then happens; 0 is never.
@@ -52,5 +56,6 @@ struct Host {
 };
 
 OwnedSeams seams_of(Host& host);
+std::unique_ptr<iptables::Tool> other_tool_of(Host& host);
 
 }  // namespace fairlead::ipvs::testing

@@ -8,6 +8,7 @@
 #include <string>
 #include <utility>
 
+#include "iptables/layout.h"
 #include "ipvs/layout.h"
 #include "ipvs/rules.h"
 
@@ -141,6 +142,21 @@ TEST(Rules, HealthChecksAreAcceptedInFilter) {
   }
 }
 
+// A server that is ending would refuse what the node itself sends: IPVS sees that before table
+// filter does.
+TEST(Rules, TheNodesOwnPacketsVanishBeforeIpvsSeesThem) {
+  const std::vector<TableRules> tables = wanted_rules(Family::kIPv4, {});
+  ASSERT_EQ(tables[0].table, "mangle");
+  const std::string text = install_text(tables[0], "", true);
+  const size_t marked = text.find("-A FAIRLEAD-OUTPUT -j SET --map-set FAIRLEAD-MARKS ");
+  const size_t dropped = text.find(
+      "-A FAIRLEAD-OUTPUT -m comment --comment \"policy Local, no endpoint here\" -m conntrack "
+      "--ctstate NEW -m set --match-set FAIRLEAD-NO-LOCAL dst,dst -m mark ! --mark ");
+  ASSERT_NE(marked, std::string::npos) << text;
+  ASSERT_NE(dropped, std::string::npos) << text;
+  EXPECT_LT(marked, dropped);
+}
+
 TEST(Rules, TakeOldJumpsOverAndLeaveOthersAlone) {
   const std::string text = install_text(nat(), kSaved, true);
   EXPECT_NE(text.find("-D PREROUTING -m comment --comment old -j KUBE-SERVICES\n"),
@@ -177,11 +193,29 @@ TEST(Rules, TakingOverRemovesWhatIsNotWanted) {
   EXPECT_LT(text.find("-X KUBE-SVC-"), text.find("-A KUBE-SERVICES "));
 }
 
+// KUBE-FIREWALL is the guard of 127.0.0.0/8 while packets to there are routed.
+TEST(Rules, TakingOverLeavesAGuardThatIsNeeded) {
+  const TableRules filter = wanted_rules(Family::kIPv4, {})[2];
+  ASSERT_EQ(filter.table, "filter");
+  const std::string guard =
+      "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-FIREWALL - [0:0]\n"
+      "-A INPUT -j KUBE-FIREWALL\n-A KUBE-FIREWALL " +
+      iptables::martian_rule() + "\nCOMMIT\n";
+  EXPECT_EQ(install_text(filter, guard, true).find("KUBE-FIREWALL"), std::string::npos);
+  EXPECT_NE(install_text(filter, guard, false).find("-X KUBE-FIREWALL\n"), std::string::npos);
+}
+
 TEST(Rules, SeveralPodRangesAreAChain) {
   dataplane::NodeRules rules;
   rules.detector.pod_prefixes = {prefix("10.1.0.0/16"), prefix("10.2.0.0/16")};
   const std::string text = install_text(wanted_rules(Family::kIPv4, rules)[1], "", true);
   EXPECT_NE(text.find("-A FAIRLEAD-NOT-PODS -s 10.2.0.0/16 -j RETURN\n"), std::string::npos);
+  // It goes with the second range, and when all goes.
+  const std::string saved =
+      "*nat\n:PREROUTING ACCEPT [0:0]\n:FAIRLEAD-NOT-PODS - [0:0]\n"
+      "-A FAIRLEAD-NOT-PODS -j KUBE-MARK-MASQ\nCOMMIT\n";
+  EXPECT_NE(install_text(nat(), saved, true).find("-X FAIRLEAD-NOT-PODS\n"), std::string::npos);
+  EXPECT_NE(removal_text(nat(), saved, true).find("-X FAIRLEAD-NOT-PODS\n"), std::string::npos);
 }
 
 }  // namespace
