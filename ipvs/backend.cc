@@ -202,6 +202,7 @@ Status IpvsBackend::remove_others_rules() {
     for (const Family family : {Family::kIPv4, Family::kIPv6}) {
       const Result<bool> owned = other->has_chain(family, "mangle", iptables::kIpvsOwner);
       Status removed = owned.status();
+      if (removed.code() == StatusCode::kNotFound) continue;  // not installed for this family
       if (owned && *owned) removed = Plane(family, seams(), options_).remove_rules(*other);
       if (problem) problem = removed;
     }
