@@ -57,6 +57,11 @@ class Backend {
 
   virtual std::string_view name() const = 0;  // the --proxy-mode word
 
+  // Have the kernel and the tools here what entries of `family` take? Asked before start(), and
+  // leaves no rule. kUnavailable: that cannot be said now. Any other error: no; it says what is
+  // missing and how to get it.
+  virtual Status can_serve(Family /*family*/) { return {}; }
+
   // Installs the static part for `rules` and reads what an earlier run left. Traffic that the
   // earlier rules serve keeps flowing. Call once, first.
   virtual Status start(const NodeRules& rules) = 0;

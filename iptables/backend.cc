@@ -50,6 +50,7 @@ class IptablesBackend final : public dataplane::Backend {
       : parts_(std::move(parts)), options_(options) {}
 
   std::string_view name() const override { return "iptables"; }
+  Status can_serve(Family family) override { return check_family(*parts_.tool, family); }
   Status start(const NodeRules& rules) override;
   Result<Ack> apply(const Delta& delta) override;
   bool disturbed() override;

@@ -224,6 +224,30 @@ Result<Variant> detect_variant(ProcessRunner& runner) {
   return version.find("legacy") != std::string::npos ? Variant::kLegacy : Variant::kNft;
 }
 
+Status check_family(Tool& tool, Family family) {
+  // Only writing shows that the tables are there: the nft tool reads missing ones as empty. Each
+  // rule is gone again in the same transaction.
+  constexpr std::string_view kNatRule = "POSTROUTING -m comment --comment fairlead -j MASQUERADE\n";
+  constexpr std::string_view kFilterRule = "FORWARD -m comment --comment fairlead -j REJECT\n";
+  std::string input = "*nat\n";
+  for (const char* verb : {"-A ", "-D "}) input.append(verb).append(kNatRule);
+  input += "COMMIT\n*filter\n";
+  for (const char* verb : {"-A ", "-D "}) input.append(verb).append(kFilterRule);
+  const Status written = tool.restore(family, input + "COMMIT\n");
+  if (written || written.code() == StatusCode::kUnavailable) return written;
+  const bool v4 = family == Family::kIPv4;
+  const std::string name = v4 ? "iptables" : "ip6tables";
+  std::string mending = "install " + name + "; Debian's package iptables has it";
+  if (written.code() != StatusCode::kNotFound) {
+    mending = tool.variant() == Variant::kNft
+                  ? "try: modprobe -a nft_chain_nat nft_compat xt_MASQUERADE"
+                  : std::string("try: modprobe -a ") + (v4 ? "iptable_nat" : "ip6table_nat") +
+                        " xt_MASQUERADE";
+  }
+  return Status::error(written.code(), written.operation(), written.object(),
+                       written.detail() + " (" + mending + ")");
+}
+
 std::unique_ptr<Tool> create_tool(std::unique_ptr<ProcessRunner> runner, Variant variant) {
   return std::make_unique<CommandTool>(std::move(runner), variant);
 }

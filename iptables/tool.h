@@ -64,6 +64,11 @@ std::vector<Variant> installed_variants(ProcessRunner& runner);
 // "iptables" stands for. kNotFound when no iptables is installed.
 Result<Variant> detect_variant(ProcessRunner& runner);
 
+// Do the tool and the kernel's tables work in `family`? Leaves no rule behind; tables of the
+// kernel's that did not exist may be there then, empty. kUnavailable: cannot be said now. Any other
+// error: no, and how to get what is missing.
+Status check_family(Tool& tool, dataplane::Family family);
+
 // On the network namespace of the calling thread. Precondition: `runner` is not null.
 std::unique_ptr<Tool> create_tool(std::unique_ptr<ProcessRunner> runner, Variant variant);
 

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "iptables/layout.h"
+#include "ipvs/family_check.h"
 #include "ipvs/plane.h"
 
 namespace fairlead::ipvs {
@@ -41,6 +42,9 @@ class IpvsBackend final : public dataplane::Backend {
       : seams_(std::move(seams)), options_(std::move(options)) {}
 
   std::string_view name() const override { return "ipvs"; }
+  Status can_serve(Family family) override {
+    return check_family(*seams_.servers, *seams_.sets, *seams_.iptables, family);
+  }
   Status start(const NodeRules& rules) override;
   Result<Ack> apply(const Delta& delta) override;
   bool disturbed() override;

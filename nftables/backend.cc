@@ -1,5 +1,7 @@
 #include "nftables/backend.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <string>
@@ -35,6 +37,7 @@ class NftablesBackend final : public dataplane::Backend {
       : transport_(std::move(transport)), text_(std::move(text)), options_(options) {}
 
   std::string_view name() const override { return "nftables"; }
+  Status can_serve(Family family) override;
   Status start(const NodeRules& rules) override;
   Result<Ack> apply(const Delta& delta) override;
   bool disturbed() override;
@@ -75,6 +78,21 @@ Status NftablesBackend::notice_others() {
   generation_ = now;
   commits_ = commits;
   return {};
+}
+
+Status NftablesBackend::can_serve(Family family) {
+  // What a kernel may have in one family and lack in the other.
+  const Status checked = text_->check(
+      fmt::format("add table {0} fairlead-check\n"
+                  "add chain {0} fairlead-check nat {{ type nat hook postrouting priority 100; }}\n"
+                  "add rule {0} fairlead-check nat masquerade\n"
+                  "add chain {0} fairlead-check in {{ type filter hook prerouting priority 0; }}\n"
+                  "add rule {0} fairlead-check in reject\n",
+                  nft_family(family)));
+  if (checked) return {};
+  return Status::error(checked.code(), "use", "nf_tables for " + std::string(to_string(family)),
+                       checked.detail() + " (NAT and reject are needed; try: modprobe -a " +
+                           "nft_chain_nat nft_masq nft_reject_inet)");
 }
 
 Status NftablesBackend::start(const NodeRules& rules) {

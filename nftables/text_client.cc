@@ -13,7 +13,17 @@ class LibNftables final : public TextClient {
  public:
   explicit LibNftables(nft_ctx* context) : context_(context) {}
 
-  Status run(const std::string& commands) override {
+  Status run(const std::string& commands) override { return execute(commands); }
+
+  Status check(const std::string& commands) override {
+    nft_ctx_set_dry_run(context_.get(), true);
+    const Status checked = execute(commands);
+    nft_ctx_set_dry_run(context_.get(), false);
+    return checked;
+  }
+
+ private:
+  Status execute(const std::string& commands) {
     if (nft_run_cmd_from_buffer(context_.get(), commands.c_str()) == 0) {
       // Warnings and echoes are of no use here, but the buffers must not grow.
       (void)nft_ctx_get_error_buffer(context_.get());
@@ -26,7 +36,6 @@ class LibNftables final : public TextClient {
                          "nft command", reason);
   }
 
- private:
   std::unique_ptr<nft_ctx, ContextDeleter> context_;
 };
 

@@ -18,6 +18,8 @@ class TextClient {
   virtual ~TextClient() = default;
   // Runs all commands in one transaction; the error holds nft's own words.
   virtual Status run(const std::string& commands) = 0;
+  // The same up to the last step, by the kernel too: whether run() would succeed. Changes nothing.
+  virtual Status check(const std::string& commands) = 0;
 };
 
 Result<std::unique_ptr<TextClient>> open_text_client();

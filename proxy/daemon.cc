@@ -8,6 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -225,6 +226,18 @@ std::unique_ptr<ConntrackReconciler> start_conntrack(
   });
 }
 
+void tell_families(const FamilyChoice& choice, Metrics& metrics, const EventSink& events) {
+  for (const auto family : {dataplane::Family::kIPv4, dataplane::Family::kIPv6}) {
+    const bool served = std::count(choice.served.begin(), choice.served.end(), family) != 0;
+    metrics.gauge(Metric::kFamilyServed, {to_string(family)}).set(served ? 1 : 0);
+  }
+  for (const FamilyLeftOut& each : choice.left_out) {
+    const std::string note = choice.left_out_note(each);
+    LOG_WARNING("{}", note);
+    events({EventReason::kFamilyLeftOut, "Node", {}, note});
+  }
+}
+
 // What goes on beside the syncs on the thread that owns the backend. Its counters read the kernel:
 // not on the scraping thread, and not on every sync. And when it has taken over, what other modes
 // left goes.
@@ -284,12 +297,10 @@ Status run_daemon(const Loaded& loaded) {
   if (!waiter) return waiter.status();
 
   // The datapath.
-  Result<ModeChoice> choice = choose_mode(config.mode);
+  Result<ModeChoice> choice = choose_mode(config);
   if (!choice) return choice.status();
   LOG_INFO("proxy mode {}: {}", to_string(choice->mode), choice->reason);
-  std::unique_ptr<dataplane::Backend> raw_backend;
-  ASSIGN_OR_RETURN(raw_backend, create_backend(config, choice->mode));
-  const std::vector<dataplane::Family> families = usable_families();
+  const std::vector<dataplane::Family>& families = choice->families.served;
 
   // What watches over it.
   EventRelay relay;
@@ -344,6 +355,7 @@ Status run_daemon(const Loaded& loaded) {
           "Node",
           {},
           fmt::format("{}: {}", to_string(choice->mode), choice->reason)});
+  tell_families(choice->families, metrics, events);
   Reporter reporter(metrics, health, events);
   AllBackends others = create_all_backends(config, choice->mode);
   for (const AllBackends::LeftOut& other : others.left_out) {
@@ -354,13 +366,14 @@ Status run_daemon(const Loaded& loaded) {
   // The network stack translates a connection only as long as somebody's NAT rules stand. Programs
   // see new connections before it does, so that what others left begins none meanwhile.
   const std::chrono::seconds beside{choice->mode == ProxyMode::kEbpf ? 5 : 0};
-  AttendedBackend backend(std::move(raw_backend), ModeHandover(std::move(others.backends), beside),
-                          metrics);
+  AttendedBackend backend(std::move(choice->backend),
+                          ModeHandover(std::move(others.backends), beside), metrics);
   SyncOptions options;
   options.min_sync_period = config.min_sync_period;
   options.sync_period = config.sync_period;
   options.audit_period = config.audit_period;
   options.families = families;
+  options.families_left_out = choice->families.left_out;
   SyncLoop loop(std::move(options),
                 {&mailbox, &feed->hints(), &backend, &node, addresses.get(), &metrics, &health,
                  &reporter, service_health.get(), conntrack.get()});
@@ -402,7 +415,7 @@ Status initialize_node(const Loaded& loaded) {
     }
   });
   // After the settings: they are of use to another mode too.
-  const Result<ModeChoice> choice = choose_mode(loaded.config.mode);
+  const Result<ModeChoice> choice = choose_mode(loaded.config);
   if (!choice) return choice.status();
   LOG_INFO("proxy mode {} can run here: {}", to_string(choice->mode), choice->reason);
   return first_problem;

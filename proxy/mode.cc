@@ -1,7 +1,6 @@
 #include "proxy/mode.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <array>
 
@@ -51,18 +50,32 @@ std::string built_modes() {
   return names;
 }
 
+// Everything that the mode needs is there, for one IP family at least and for the primary one.
+Status try_mode(const ModeRow& row, const ProxyConfig& config, ModeChoice& choice) {
+  RETURN_IF_ERROR(row.probe());
+  choice.mode = row.mode;
+  ASSIGN_OR_RETURN(choice.backend, row.create(config));
+  // Otherwise the Node says which is the primary one, and is not known yet.
+  std::optional<dataplane::Family> primary;
+  if (!config.bind_address.is_unspecified()) primary = config.bind_address.family();
+  ASSIGN_OR_RETURN(choice.families, choose_families(*choice.backend, kernel_families(), primary));
+  return {};
+}
+
 }  // namespace
 
-Result<ModeChoice> choose_mode(ProxyMode asked) {
+Result<ModeChoice> choose_mode(const ProxyConfig& config) {
+  const ProxyMode asked = config.mode;
   std::string refused;
   for (const ModeRow& row : kModes) {
     if (asked != ProxyMode::kAuto && row.mode != asked) continue;
-    const Status status = row.probe();
+    ModeChoice choice;
+    const Status status = try_mode(row, config, choice);
     if (status) {
-      if (asked != ProxyMode::kAuto) return ModeChoice{row.mode, "asked for by name"};
-      return ModeChoice{row.mode, refused.empty()
-                                      ? "the best mode of this build, and the kernel has it"
-                                      : "the best mode that works here; " + refused};
+      choice.reason = asked != ProxyMode::kAuto ? "asked for by name"
+                      : refused.empty() ? "the best mode of this build, and the kernel has it"
+                                        : "the best mode that works here; " + refused;
+      return choice;
     }
     if (!refused.empty()) refused += "; ";
     refused += fmt::format("{} does not: {}", to_string(row.mode), status.message());
@@ -72,15 +85,6 @@ Result<ModeChoice> choose_mode(ProxyMode asked) {
   }
   return Status::error(StatusCode::kUnsupported, "run in proxy mode", std::string(to_string(asked)),
                        refused);
-}
-
-Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& config,
-                                                           ProxyMode mode) {
-  for (const ModeRow& row : kModes) {
-    if (row.mode == mode) return row.create(config);
-  }
-  return Status::error(StatusCode::kInternal, "create backend", std::string(to_string(mode)),
-                       "not in this build");
 }
 
 AllBackends create_all_backends(const ProxyConfig& config, std::optional<ProxyMode> but) {
@@ -103,13 +107,6 @@ AllBackends create_all_backends(const ProxyConfig& config, std::optional<ProxyMo
     }
   }
   return all;
-}
-
-std::vector<dataplane::Family> usable_families() {
-  std::vector<dataplane::Family> families = {dataplane::Family::kIPv4};
-  // Absent when IPv6 is compiled out or ipv6.disable=1 was given.
-  if (::access("/proc/net/if_inet6", F_OK) == 0) families.push_back(dataplane::Family::kIPv6);
-  return families;
 }
 
 }  // namespace fairlead::proxy

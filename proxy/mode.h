@@ -12,21 +12,20 @@
 #include "base/status.h"
 #include "dataplane/backend.h"
 #include "proxy/config/config.h"
+#include "proxy/families.h"
 
 namespace fairlead::proxy {
 
 struct ModeChoice {
   ProxyMode mode = ProxyMode::kNftables;
-  std::string reason;  // one sentence for the log
+  std::string reason;                           // one sentence for the log
+  std::unique_ptr<dataplane::Backend> backend;  // not started
+  FamilyChoice families;                        // in which it works
 };
 
 // kUnsupported with what is missing and how to get it when the mode cannot run. There is no falling
 // back from a mode that was asked for by name.
-Result<ModeChoice> choose_mode(ProxyMode asked);
-
-// Precondition: `mode` comes from choose_mode().
-Result<std::unique_ptr<dataplane::Backend>> create_backend(const ProxyConfig& config,
-                                                           ProxyMode mode);
+Result<ModeChoice> choose_mode(const ProxyConfig& config);
 
 // To clean up after any mode that ran on this node.
 struct AllBackends {
@@ -43,8 +42,5 @@ struct AllBackends {
 // For each mode of this build, without `but`.
 AllBackends create_all_backends(const ProxyConfig& config,
                                 std::optional<ProxyMode> but = std::nullopt);
-
-// The families that the node's kernel can serve: IPv4, and IPv6 unless it is switched off.
-std::vector<dataplane::Family> usable_families();
 
 }  // namespace fairlead::proxy

@@ -83,6 +83,11 @@ bool NodeState::complete() const {
   return config_.detect_local_mode != DetectLocalMode::kNodeCidr || !pod_cidrs_.empty();
 }
 
+std::optional<Family> NodeState::primary_family() const {
+  const std::vector<Address> primary = primary_addresses();
+  return primary.empty() ? std::nullopt : std::optional(primary.front().family());
+}
+
 std::vector<Address> NodeState::primary_addresses() const {
   std::vector<Address> primary;
   if (!config_.bind_address.is_unspecified()) primary.push_back(config_.bind_address);

@@ -31,6 +31,8 @@ class NodeState {
   // The podCIDRs are other ones than those first seen, which the mode cannot follow.
   bool pod_cidrs_changed() const { return pod_cidrs_changed_; }
 
+  // That of the first of the node's addresses; nullopt: none is known.
+  std::optional<dataplane::Family> primary_family() const;
   const std::string& zone() const { return zone_; }
   dataplane::CompileView view() const;
   dataplane::NodeRules rules() const;

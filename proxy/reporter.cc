@@ -70,6 +70,12 @@ void Reporter::conflicts(const std::vector<dataplane::FrontendConflict>& conflic
   metrics_.gauge(Metric::kConflictingAddresses).set(static_cast<double>(conflicts.size()));
 }
 
+void Reporter::unserved(dataplane::Family family, const ObjectName& service) {
+  if (!told_families_.insert(family).second) return;
+  LOG_WARNING("{} is not served on this node: {} has such an address, and others may",
+              to_string(family), service.to_string());
+}
+
 void Reporter::refusals(const std::vector<dataplane::Refusal>& refusals) {
   std::map<EntryKey, std::string> standing;
   for (const dataplane::Refusal& refusal : refusals) {

@@ -29,6 +29,8 @@ class Reporter {
   void malformed(Resource resource, const Status& reason);
   void connection(Resource resource, const Status& status);
   void conflicts(const std::vector<dataplane::FrontendConflict>& conflicts);
+  // A service has addresses of a family that this node is not served in. Told once, of the first.
+  void unserved(dataplane::Family family, const dataplane::ObjectName& service);
   void refusals(const std::vector<dataplane::Refusal>& refusals);
   // An apply (or start) failed, or works again.
   void sync_failed(const Status& reason);
@@ -41,6 +43,7 @@ class Reporter {
   EventSink events_;
   ProblemLedger ledger_;
   std::set<std::string> told_conflicts_;
+  std::set<dataplane::Family> told_families_;
   std::map<dataplane::EntryKey, std::string> told_refusals_;
   std::map<Resource, Status> connections_;
   std::string told_failure_;

@@ -83,6 +83,7 @@ Status SyncLoop::run() {
       return Status::error(StatusCode::kConflict, "detect local traffic by", "NodeCIDR",
                            "the node's podCIDRs changed; restarting to follow them");
     }
+    RETURN_IF_ERROR(check_primary(parts_.node->primary_family(), options_.families_left_out));
     const Time now = steady_clock::now();
     const bool has_work = has_news() || table_.has_pending();
     if (ready(now) && has_work && now >= next_due()) sync(now);
@@ -274,6 +275,7 @@ void SyncLoop::compile_one(const ObjectName& name) {
   table_.replace(name, service != nullptr ? dataplane::compile(*service, groups, view_)
                                           : std::vector<dataplane::ForwardingEntry>());
   const std::vector<EntryPointer> after = table_.find_service(name);
+  if (service != nullptr) report_unserved(*service);
   report_health_port(name, service, groups);
   queue_conntrack(before, after, groups);
   count_missing_local(name, after);
@@ -284,6 +286,15 @@ void SyncLoop::compile_one(const ObjectName& name) {
         return entry->key.family == family;
       });
       if (concerned) trigger_times_.emplace_back(family, micros);
+    }
+  }
+}
+
+void SyncLoop::report_unserved(const Service& service) {
+  for (const dataplane::Address& address : service.cluster_ips) {
+    const auto& served = options_.families;
+    if (std::find(served.begin(), served.end(), address.family()) == served.end()) {
+      parts_.reporter->unserved(address.family(), service.name);
     }
   }
 }

@@ -24,6 +24,7 @@
 #include "base/status.h"
 #include "dataplane/backend.h"
 #include "dataplane/table.h"
+#include "proxy/families.h"
 #include "proxy/feed.h"
 #include "proxy/node_state.h"
 #include "proxy/refused_entries.h"
@@ -51,6 +52,8 @@ struct SyncOptions {
   // How long the first sync waits for a Node that the server does not show.
   std::chrono::nanoseconds node_patience{std::chrono::seconds(15)};
   std::vector<dataplane::Family> families;
+  // Those that would not work. A node whose primary family is among them is not served at all.
+  std::vector<FamilyLeftOut> families_left_out;
 };
 
 // What the loop works with; all of it outlives the loop. Null where the feature is off.
@@ -92,6 +95,7 @@ class SyncLoop {
   void refresh_node(dataplane::Delta& delta);
   void compile_changed();
   void compile_one(const dataplane::ObjectName& name);
+  void report_unserved(const dataplane::Service& service);
   void report_health_port(const dataplane::ObjectName& name, const dataplane::Service* service,
                           const std::vector<dataplane::EndpointGroup>& groups);
   void queue_conntrack(const std::vector<dataplane::EntryPointer>& before,

@@ -52,6 +52,7 @@ class FakeServers final : public VirtualServers {
   // As net/netfilter/ipvs/ip_vs_ctl.c answers.
   int run(const Operation& operation) {
     using Kind = Operation::Kind;
+    if (host_.no_ip6_servers && operation.server.family == Family::kIPv6) return EAFNOSUPPORT;
     const std::string& refused = host_.refuse_operation;
     if (!refused.empty() && operation.to_string().find(refused) != std::string::npos) return ENOMEM;
     const auto server = host_.servers.find(operation.server);
@@ -102,6 +103,10 @@ class FakeSets final : public Sets {
                                      set->second.room, set->second.spec.type == spec.type});
   }
   Status create(const SetSpec& spec, uint32_t room) override {
+    if (host_.no_ip6_sets && spec.family == Family::kIPv6) {
+      return Status::error(StatusCode::kInternal, "create", "IP set " + spec.name,
+                           "Kernel error received: Invalid argument");
+    }
     host_.sets[spec.name] = {spec, room, {}};
     return {};
   }
@@ -222,6 +227,9 @@ class FakeTool final : public iptables::Tool {
     return host_.rules[key(family, table)];
   }
   Status restore(Family family, std::string_view input) override {
+    if (host_.no_ip6tables && family == Family::kIPv6) {
+      return Status::from_errno(ENOENT, "run", "ip6tables-legacy-restore");
+    }
     ++host_.restores;
     if (counts_down(host_.fail_restore)) {
       return Status::error(StatusCode::kUnavailable, "restore", "iptables", "locked");

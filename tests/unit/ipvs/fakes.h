@@ -44,6 +44,10 @@ struct Host {
   int fail_restore = 0;
   std::string refuse_operation;  // operations whose text contains it, with ENOMEM
   std::string refuse_element;    // elements whose text contains it
+  // Of IPv6: what the host lacks.
+  bool no_ip6tables = false;
+  bool no_ip6_sets = false;
+  bool no_ip6_servers = false;
   int batches = 0;
   int restores = 0;
   std::map<std::string, int> saves;  // by "v4 nat"

@@ -379,5 +379,41 @@ TEST_F(SyncLoopTest, NodeCidrModeWaitsAndEndsWhenTheyChange) {
   EXPECT_EQ(ended_.code(), StatusCode::kConflict);
 }
 
+TEST_F(SyncLoopTest, ANodeWhosePrimaryFamilyIsLeftOutIsNotServed) {
+  options_.families_left_out = {
+      {Family::kIPv6, Status::error(StatusCode::kNotFound, "run", "ip6tables", "lost")}};
+  put_service("web", 1);
+  put_node("2001:db8::1");
+  listed();
+  run();
+  thread_.join();
+  EXPECT_EQ(ended_.message(), "serve IPv6, the node's primary family: run ip6tables: lost");
+  EXPECT_EQ(backend_.starts, 0);
+}
+
+TEST_F(SyncLoopTest, AFamilyThatIsLeftOutIsToldOnceAndKeepsNobodyFromTheOther) {
+  options_.families_left_out = {
+      {Family::kIPv6, Status::error(StatusCode::kNotFound, "run", "ip6tables", "lost")}};
+  for (const char* name : {"dual", "stack"}) {
+    ObjectMessage both = message(Resource::kServices, name);
+    both.service.emplace();
+    both.service->name = {"d", name};
+    both.service->cluster_ips = {dataplane::Address::v4(0x0a600009U + (*name == 'd')),
+                                 *dataplane::Address::parse("fd00:96::9")};
+    both.service->ports = {{"", dataplane::Protocol::kTcp, 80, 0}};
+    mailbox_.post(std::move(both));
+  }
+  ::testing::internal::CaptureStderr();
+  start_with_one_service();
+  TearDown();
+  EXPECT_EQ(backend_.installed.size(), 3U);
+  for (const auto& [key, entry] : backend_.installed) EXPECT_EQ(key.family, Family::kIPv4);
+  EXPECT_EQ(health_.livez().http_status, 200);
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  const size_t told = log.find("IPv6 is not served on this node: d/");
+  ASSERT_NE(told, std::string::npos) << log;
+  EXPECT_EQ(log.find("IPv6 is not served", told + 1), std::string::npos) << log;
+}
+
 }  // namespace
 }  // namespace fairlead::proxy

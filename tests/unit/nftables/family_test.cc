@@ -1,0 +1,79 @@
+// Whether nf_tables works in an IP family, asked of a real kernel and of one that lacks something.
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "nftables/backend.h"
+#include "nftables/kernel_state.h"
+
+namespace fairlead::nftables {
+namespace {
+
+using dataplane::Family;
+
+// Has no NAT for IPv6.
+class HalfText final : public TextClient {
+ public:
+  Status run(const std::string&) override { return {}; }
+  Status check(const std::string& commands) override {
+    if (commands.find(" ip6 ") == std::string::npos) return {};
+    return Status::error(StatusCode::kInternal, "run", "nft command",
+                         "Could not process rule: No such file or directory");
+  }
+};
+
+class NftablesFamily : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root: network namespaces and nf_tables";
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);
+    if (const Status ready = probe(); !ready) GTEST_SKIP() << ready.message();
+  }
+};
+
+TEST_F(NftablesFamily, AskingChangesNothing) {
+  Result<std::unique_ptr<dataplane::Backend>> backend = create_backend(FamilyOptions{});
+  ASSERT_TRUE(backend) << backend.status().message();
+  Result<std::unique_ptr<NetlinkTransport>> transport = open_netlink();
+  ASSERT_TRUE(transport);
+  KernelState kernel(**transport, Family::kIPv4);
+  const Result<uint32_t> before = kernel.generation();
+  ASSERT_TRUE(before);
+  for (const Family family : {Family::kIPv4, Family::kIPv6, Family::kIPv4}) {
+    const Status works = (*backend)->can_serve(family);
+    EXPECT_TRUE(works) << works.message();
+  }
+  EXPECT_EQ(kernel.generation().value(), *before);
+  // What runs afterwards is done again.
+  dataplane::NodeRules rules;
+  rules.families = {Family::kIPv4, Family::kIPv6};
+  ASSERT_TRUE((*backend)->start(rules));
+  EXPECT_TRUE(KernelState(**transport, Family::kIPv6).table_exists().value());
+}
+
+// The kernel's side of check() answers, not libnftables alone.
+TEST_F(NftablesFamily, TheKernelIsAsked) {
+  Result<std::unique_ptr<TextClient>> text = open_text_client();
+  ASSERT_TRUE(text);
+  EXPECT_TRUE((*text)->check("add table ip6 t\nadd chain ip6 t c\n"));
+  const Status checked =
+      (*text)->check("add table ip6 t\nadd chain ip6 t c { type nat hook forward priority 0; }\n");
+  EXPECT_FALSE(checked);
+}
+
+TEST_F(NftablesFamily, WhatTheKernelLacksIsNamed) {
+  Result<std::unique_ptr<NetlinkTransport>> transport = open_netlink();
+  ASSERT_TRUE(transport);
+  const auto backend =
+      create_backend(std::move(*transport), std::make_unique<HalfText>(), FamilyOptions{});
+  EXPECT_TRUE(backend->can_serve(Family::kIPv4));
+  const Status lacks = backend->can_serve(Family::kIPv6);
+  EXPECT_EQ(lacks.message(),
+            "use nf_tables for IPv6: Could not process rule: No such file or directory (NAT and "
+            "reject are needed; try: modprobe -a nft_chain_nat nft_masq nft_reject_inet)");
+}
+
+}  // namespace
+}  // namespace fairlead::nftables
