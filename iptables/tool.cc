@@ -234,17 +234,26 @@ Status check_family(Tool& tool, Family family) {
   input += "COMMIT\n*filter\n";
   for (const char* verb : {"-A ", "-D "}) input.append(verb).append(kFilterRule);
   const Status written = tool.restore(family, input + "COMMIT\n");
-  if (written || written.code() == StatusCode::kUnavailable) return written;
-  const bool v4 = family == Family::kIPv4;
-  const std::string name = v4 ? "iptables" : "ip6tables";
-  std::string mending = "install " + name + "; Debian's package iptables has it";
-  if (written.code() != StatusCode::kNotFound) {
-    mending = tool.variant() == Variant::kNft
-                  ? "try: modprobe -a nft_chain_nat nft_compat xt_MASQUERADE"
-                  : std::string("try: modprobe -a ") + (v4 ? "iptable_nat" : "ip6table_nat") +
-                        " xt_MASQUERADE";
+  if (written) return {};
+  StatusCode code = written.code();
+  // For the nft tool it is one code whether the kernel is busy or lacks something.
+  if (written.detail().find("No such file or directory") != std::string::npos ||
+      written.detail().find("not supported") != std::string::npos) {
+    if (code == StatusCode::kUnavailable) code = StatusCode::kUnsupported;
   }
-  return Status::error(written.code(), written.operation(), written.object(),
+  if (code == StatusCode::kUnavailable) return written;
+  const bool v4 = family == Family::kIPv4;
+  std::string mending;
+  if (code == StatusCode::kNotFound) {
+    mending = v4 ? "install iptables" : "install ip6tables; Debian's package iptables has it";
+  } else if (tool.variant() == Variant::kNft) {
+    mending = v4 ? "try: modprobe -a nft_chain_nat nft_compat xt_MASQUERADE ipt_REJECT"
+                 : "try: modprobe -a nft_chain_nat nft_compat xt_MASQUERADE ip6t_REJECT";
+  } else {
+    mending = v4 ? "try: modprobe -a iptable_nat iptable_filter xt_MASQUERADE ipt_REJECT"
+                 : "try: modprobe -a ip6table_nat ip6table_filter xt_MASQUERADE ip6t_REJECT";
+  }
+  return Status::error(code, written.operation(), written.object(),
                        written.detail() + " (" + mending + ")");
 }
 

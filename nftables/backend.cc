@@ -90,9 +90,12 @@ Status NftablesBackend::can_serve(Family family) {
                   "add rule {0} fairlead-check in reject\n",
                   nft_family(family)));
   if (checked) return {};
-  return Status::error(checked.code(), "use", "nf_tables for " + std::string(to_string(family)),
-                       checked.detail() + " (NAT and reject are needed; try: modprobe -a " +
-                           "nft_chain_nat nft_masq nft_reject_inet)");
+  // The lines below the first show where in the commands it happened.
+  return Status::error(
+      checked.code(), "use", fmt::format("nf_tables for {}", to_string(family)),
+      fmt::format("{} (NAT and reject are needed; try: modprobe -a nft_chain_nat nft_masq {})",
+                  checked.detail().substr(0, checked.detail().find('\n')),
+                  family == Family::kIPv4 ? "nft_reject_ipv4" : "nft_reject_ipv6"));
 }
 
 Status NftablesBackend::start(const NodeRules& rules) {

@@ -50,8 +50,11 @@ TEST(CheckFamily, WhatTheKernelLacksIsNamed) {
                       "table 'nat'\n"};
   expect_error(check(Variant::kLegacy, Family::kIPv6, lacks), StatusCode::kInvalid,
                "unable to initialize table 'nat' (try: modprobe -a ip6table_nat");
-  expect_error(check(Variant::kNft, Family::kIPv4, {4, "", "CHAIN_ADD failed (No such file)\n"}),
-               StatusCode::kInvalid, "(try: modprobe -a nft_chain_nat");
+  expect_error(check(Variant::kNft, Family::kIPv6,
+                     {4, "",
+                      "ip6tables-nft-restore v1.8.9 (nf_tables): \nline 6: RULE_APPEND failed (No "
+                      "such file or directory): rule in chain FORWARD\n"}),
+               StatusCode::kUnsupported, "rule in chain FORWARD (try: modprobe -a nft_chain_nat");
 }
 
 TEST(CheckFamily, AHeldLockSaysNothing) {

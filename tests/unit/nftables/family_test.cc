@@ -20,7 +20,7 @@ class HalfText final : public TextClient {
   Status check(const std::string& commands) override {
     if (commands.find(" ip6 ") == std::string::npos) return {};
     return Status::error(StatusCode::kInternal, "run", "nft command",
-                         "Could not process rule: No such file or directory");
+                         "Could not process rule: No such file or directory\nadd table\n^^^");
   }
 };
 
@@ -72,7 +72,7 @@ TEST_F(NftablesFamily, WhatTheKernelLacksIsNamed) {
   const Status lacks = backend->can_serve(Family::kIPv6);
   EXPECT_EQ(lacks.message(),
             "use nf_tables for IPv6: Could not process rule: No such file or directory (NAT and "
-            "reject are needed; try: modprobe -a nft_chain_nat nft_masq nft_reject_inet)");
+            "reject are needed; try: modprobe -a nft_chain_nat nft_masq nft_reject_ipv6)");
 }
 
 }  // namespace
