@@ -90,9 +90,13 @@ Status NftablesBackend::can_serve(Family family) {
                   "add rule {0} fairlead-check in reject\n",
                   nft_family(family)));
   if (checked) return {};
+  StatusCode code = checked.code();
+  for (const char* passing : {"temporarily unavailable", "busy", "allocate memory", "No buffer"}) {
+    if (checked.detail().find(passing) != std::string::npos) code = StatusCode::kUnavailable;
+  }
   // The lines below the first show where in the commands it happened.
   return Status::error(
-      checked.code(), "use", fmt::format("nf_tables for {}", to_string(family)),
+      code, "use", fmt::format("nf_tables for {}", to_string(family)),
       fmt::format("{} (NAT and reject are needed; try: modprobe -a nft_chain_nat nft_masq {})",
                   checked.detail().substr(0, checked.detail().find('\n')),
                   family == Family::kIPv4 ? "nft_reject_ipv4" : "nft_reject_ipv6"));

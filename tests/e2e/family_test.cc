@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
+#include <sstream>
 
 #include "tests/e2e/scenario.h"
 
@@ -34,9 +35,11 @@ class PathWithoutIp6tables {
 
  private:
   void link(const std::string& program) const {
-    for (const char* folder : {"/usr/sbin/", "/sbin/", "/usr/bin/", "/usr/local/sbin/"}) {
-      if (!std::filesystem::exists(folder + program)) continue;
-      std::filesystem::create_symlink(folder + program, directory_ / program);
+    std::istringstream folders(before_);
+    for (std::string folder; std::getline(folders, folder, ':');) {
+      const std::filesystem::path path = std::filesystem::path(folder) / program;
+      if (!std::filesystem::exists(path)) continue;
+      std::filesystem::create_symlink(path, directory_ / program);
       return;
     }
   }

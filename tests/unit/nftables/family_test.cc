@@ -13,15 +13,19 @@ namespace {
 
 using dataplane::Family;
 
-// Has no NAT for IPv6.
+// The kernel says so to everything about IPv6.
 class HalfText final : public TextClient {
  public:
+  explicit HalfText(std::string says) : says_(std::move(says)) {}
+
   Status run(const std::string&) override { return {}; }
   Status check(const std::string& commands) override {
     if (commands.find(" ip6 ") == std::string::npos) return {};
-    return Status::error(StatusCode::kInternal, "run", "nft command",
-                         "Could not process rule: No such file or directory\nadd table\n^^^");
+    return Status::error(StatusCode::kInternal, "run", "nft command", says_);
   }
+
+ private:
+  const std::string says_;
 };
 
 class NftablesFamily : public ::testing::Test {
@@ -63,16 +67,26 @@ TEST_F(NftablesFamily, TheKernelIsAsked) {
   EXPECT_FALSE(checked);
 }
 
-TEST_F(NftablesFamily, WhatTheKernelLacksIsNamed) {
+Status asked_about_ipv6(const std::string& says) {
   Result<std::unique_ptr<NetlinkTransport>> transport = open_netlink();
-  ASSERT_TRUE(transport);
+  if (!transport) return transport.status();
   const auto backend =
-      create_backend(std::move(*transport), std::make_unique<HalfText>(), FamilyOptions{});
+      create_backend(std::move(*transport), std::make_unique<HalfText>(says), FamilyOptions{});
   EXPECT_TRUE(backend->can_serve(Family::kIPv4));
-  const Status lacks = backend->can_serve(Family::kIPv6);
-  EXPECT_EQ(lacks.message(),
-            "use nf_tables for IPv6: Could not process rule: No such file or directory (NAT and "
-            "reject are needed; try: modprobe -a nft_chain_nat nft_masq nft_reject_ipv6)");
+  return backend->can_serve(Family::kIPv6);
+}
+
+TEST_F(NftablesFamily, WhatTheKernelLacksIsNamed) {
+  EXPECT_EQ(
+      asked_about_ipv6("Could not process rule: No such file or directory\nadd table ip6 t\n^^^")
+          .message(),
+      "use nf_tables for IPv6: Could not process rule: No such file or directory (NAT and "
+      "reject are needed; try: modprobe -a nft_chain_nat nft_masq nft_reject_ipv6)");
+}
+
+TEST_F(NftablesFamily, ABusyKernelSaysNothing) {
+  EXPECT_EQ(asked_about_ipv6("Could not process rule: Device or resource busy").code(),
+            StatusCode::kUnavailable);
 }
 
 }  // namespace
