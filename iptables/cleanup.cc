@@ -88,13 +88,7 @@ bool has_our_guard(Tool& tool, dataplane::Family family) {
 Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner,
                     const std::string& localnet_file) {
   Scope scope;
-  const Result<bool> owned = tool.has_chain(family, "mangle", owner);
-  if (owned.status().code() == StatusCode::kNotFound) {
-    LOG_V(1, "{} rules are not looked for: {}", to_string(family), owned.status().message());
-    return {};
-  }
-  if (!owned) return owned.status();
-  scope.owned = *owned;
+  ASSIGN_OR_RETURN(scope.owned, tool.has_chain(family, "mangle", owner));
   if (!scope.owned && !has_our_guard(tool, family)) return {};
   std::array<SavedTable, 3> installed;
   const std::array<Table, 3> tables = {Table::kNat, Table::kFilter, Table::kMangle};

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/log.h"
 #include "iptables/layout.h"
 #include "iptables/stamp.h"
 
@@ -106,6 +107,10 @@ class CommandTool final : public Tool {
             {}, "look for a chain by")
             .status();
     if (listed) return true;
+    if (listed.code() == StatusCode::kNotFound) {
+      LOG_V(1, "{} rules are not looked for: {}", to_string(family), listed.message());
+      return false;
+    }
     if (listed.code() != StatusCode::kInvalid) return listed;
     if (listed.detail().find("is incompatible") == std::string::npos) return false;
     // So the nft tool says of a chain that is missing, too.

@@ -42,7 +42,8 @@ class Tool {
   // tool or the kernel refused the input; the detail is what the tool said.
   virtual Status restore(dataplane::Family family, std::string_view input) = 0;
 
-  // kUnsupported: as for save().
+  // False also when the family's program is not installed: then nobody can tell. kUnsupported: as
+  // for save().
   virtual Result<bool> has_chain(dataplane::Family family, std::string_view table,
                                  std::string_view chain) = 0;
 

@@ -418,6 +418,9 @@ Status initialize_node(const Loaded& loaded) {
   const Result<ModeChoice> choice = choose_mode(loaded.config);
   if (!choice) return choice.status();
   LOG_INFO("proxy mode {} can run here: {}", to_string(choice->mode), choice->reason);
+  for (const FamilyLeftOut& each : choice->families.left_out) {
+    LOG_WARNING("{}", choice->families.left_out_note(each));
+  }
   return first_problem;
 }
 

@@ -117,6 +117,13 @@ TEST(HasChain, WhatCannotBeListedIsLookedForInTheTable) {
       StatusCode::kUnsupported);
 }
 
+TEST(HasChain, WithoutTheFamilysProgramThereIsNone) {
+  const auto tool = create_tool(std::make_unique<FakeRunner>(Answers{}), Variant::kNft);
+  const Result<bool> there = tool->has_chain(Family::kIPv6, "mangle", "X");
+  ASSERT_TRUE(there) << there.status().message();
+  EXPECT_FALSE(*there);
+}
+
 Status restore_that_answers(CommandResult result) {
   const auto tool = create_tool(
       std::make_unique<FakeRunner>(
