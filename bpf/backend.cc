@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "bpf/adopted_flows.h"
 #include "bpf/attach.h"
 #include "bpf/devices.h"
 #include "bpf/layout.h"
@@ -64,16 +65,12 @@ void warn_when_not_forwarding(const std::vector<Family>& families) {
 
 // A process of the node whose port is also a masqueraded client's would lose answers to that one.
 void warn_of_shared_ports(const Options& options) {
-  const std::string path = "/proc/sys/net/ipv4/ip_local_port_range";
-  std::ifstream file(path);
-  int low = 0;
-  int high = 0;
-  if (file >> low >> high && low <= options.snat_last && high >= options.snat_first) {
-    LOG_WARNING(
-        "--ebpf-masquerade-ports={}-{} overlaps with {}, {}-{}: processes of this node may lose "
-        "answers to masqueraded clients; keep the two apart",
-        options.snat_first, options.snat_last, path, low, high);
-  }
+  const auto range = local_port_range();
+  if (!range || range->first > options.snat_last || range->second < options.snat_first) return;
+  LOG_WARNING(
+      "--ebpf-masquerade-ports={}-{} overlaps with net.ipv4.ip_local_port_range, {}-{}: processes "
+      "of this node may lose answers to masqueraded clients; keep the two apart",
+      options.snat_first, options.snat_last, range->first, range->second);
 }
 
 // For how long after the takeover connections are looked out for that another mode has begun: as
@@ -253,8 +250,17 @@ Result<uint64_t> EbpfBackend::serve() {
   return changes;
 }
 
-// One write of one byte: what began before is the other mode's, what begins after is ours.
+// Flows of another mode that programs can go on with are theirs from here on. Then one write of one
+// byte: what else began before stays the other mode's, what begins after is ours.
 Status EbpfBackend::take_charge() {
+  const Result<AdoptedFlows> flows = adopt_flows(*object_, *maps_);
+  if (!flows) {
+    LOG_WARNING("flows of another mode stay where they are: {}", flows.status().message());
+  } else if (flows->adopted + flows->left > 0) {
+    LOG_INFO(
+        "{} flows that connection tracking has translated go on in eBPF programs, {} stay there",
+        flows->adopted, flows->left);
+  }
   aside_ = false;
   coming_until_ = steady_clock::now() + kComing;
   return put_node().status();
@@ -262,19 +268,7 @@ Status EbpfBackend::take_charge() {
 
 // Whether another mode's connections to services of ours are still translated in the network stack.
 bool EbpfBackend::others_go_on() {
-  const auto is_service = [map = object_->fd(Map::kFrontends)](const fl_addr& address,
-                                                               fl_be16 port) {
-    // A node port stands under its family's unspecified address.
-    const auto any =
-        from_wire(address).is_v4() ? dataplane::Address::v4(0) : dataplane::Address::v6({});
-    for (const fl_addr& at : {address, to_wire(any)}) {
-      const fl_frontend_key key = {at, port, IPPROTO_TCP, 0};
-      fl_frontend frontend;
-      if (bpf_map_lookup_elem(map, &key, &frontend) == 0) return true;
-    }
-    return false;
-  };
-  const Result<bool> found = translates_connection(is_service);
+  const Result<bool> found = connections_are_left(*object_);
   if (!found) LOG_WARNING("connections of another mode: {}", found.status().message());
   return found && *found;
 }

@@ -98,26 +98,47 @@ void put_new(MessageBuilder& out, const TrackedFlow& flow) {
   });
 }
 
-// What a client writes to, and how the connection stands.
+// One direction of an entry, and an entry, as far as they are told.
+struct Tuple {
+  std::optional<fl_addr> source, destination;
+  std::optional<fl_be16> source_port, destination_port;
+  std::optional<fl_u8> protocol;
+
+  bool complete() const {
+    return source && destination && source_port && destination_port && protocol;
+  }
+};
+
 struct Entry {
-  std::optional<fl_addr> address;
-  std::optional<fl_be16> port;
+  Tuple asked, answered;
   uint32_t status = 0;               // IPS_...
   std::optional<uint8_t> tcp_state;  // TCP alone has one
 };
 
-void read_destination(netlink::Bytes tuple, Entry& entry) {
-  netlink::for_each_attribute(tuple, [&](const netlink::Attribute& part) {
+std::optional<fl_addr> address_of(const netlink::Attribute& attribute) {
+  const auto v4 = attribute.as<uint32_t>();
+  return v4 ? to_wire(dataplane::Address::v4(ntohl(*v4))) : attribute.as<fl_addr>();
+}
+
+void read_field(uint16_t part, const netlink::Attribute& field, Tuple& tuple) {
+  if (part == CTA_TUPLE_IP) {
+    const bool source = field.type == CTA_IP_V4_SRC || field.type == CTA_IP_V6_SRC;
+    (source ? tuple.source : tuple.destination) = address_of(field);
+  } else if (part == CTA_TUPLE_PROTO) {
+    if (field.type == CTA_PROTO_NUM) tuple.protocol = field.as<fl_u8>();
+    if (field.type == CTA_PROTO_SRC_PORT) tuple.source_port = field.as<fl_be16>();
+    if (field.type == CTA_PROTO_DST_PORT) tuple.destination_port = field.as<fl_be16>();
+  }
+}
+
+Tuple read_tuple(netlink::Bytes bytes) {
+  Tuple tuple;
+  netlink::for_each_attribute(bytes, [&](const netlink::Attribute& part) {
     netlink::for_each_attribute(part.payload, [&](const netlink::Attribute& field) {
-      if (part.type == CTA_TUPLE_PROTO && field.type == CTA_PROTO_DST_PORT) {
-        entry.port = field.as<fl_be16>();
-      }
-      if (part.type != CTA_TUPLE_IP) return;
-      if (field.type == CTA_IP_V6_DST) entry.address = field.as<fl_addr>();
-      const auto v4 = field.type == CTA_IP_V4_DST ? field.as<uint32_t>() : std::nullopt;
-      if (v4) entry.address = to_wire(dataplane::Address::v4(ntohl(*v4)));
+      read_field(part.type, field, tuple);
     });
   });
+  return tuple;
 }
 
 void read_tcp(netlink::Bytes information, Entry& entry) {
@@ -133,7 +154,8 @@ Entry read_entry(netlink::Bytes payload) {
   Entry entry;
   if (!netlink::take_header<nfgenmsg>(payload)) return entry;
   netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
-    if (attribute.type == CTA_TUPLE_ORIG) read_destination(attribute.payload, entry);
+    if (attribute.type == CTA_TUPLE_ORIG) entry.asked = read_tuple(attribute.payload);
+    if (attribute.type == CTA_TUPLE_REPLY) entry.answered = read_tuple(attribute.payload);
     if (attribute.type == CTA_PROTOINFO) read_tcp(attribute.payload, entry);
     if (attribute.type == CTA_STATUS) {
       entry.status = ntohl(attribute.as<uint32_t>().value_or(0));
@@ -142,9 +164,29 @@ Entry read_entry(netlink::Bytes payload) {
   return entry;
 }
 
-bool goes_on(const Entry& entry) {
-  return entry.address && entry.port && (entry.status & IPS_DST_NAT) != 0 && entry.tcp_state &&
-         *entry.tcp_state >= kTcpEstablished && *entry.tcp_state <= kTcpCloseWait;
+std::optional<Translated> translated(const Entry& entry) {
+  const Tuple& asked = entry.asked;
+  const Tuple& answered = entry.answered;
+  if (!asked.complete() || !answered.complete() || (entry.status & IPS_DST_NAT) == 0) {
+    return std::nullopt;
+  }
+  const bool tcp = asked.protocol == IPPROTO_TCP;
+  const uint8_t state = entry.tcp_state.value_or(0);
+  if (tcp && (state < kTcpEstablished || state > kTcpCloseWait)) return std::nullopt;
+  if (!tcp && (asked.protocol != IPPROTO_UDP || (entry.status & IPS_SEEN_REPLY) == 0)) {
+    return std::nullopt;
+  }
+  return Translated{{.client = *asked.source,
+                     .address = *asked.destination,
+                     .source = *answered.destination,
+                     .endpoint = *answered.source,
+                     .client_port = *asked.source_port,
+                     .port = *asked.destination_port,
+                     .source_port = *answered.destination_port,
+                     .endpoint_port = *answered.source_port,
+                     .protocol = *asked.protocol},
+                    tcp && state != kTcpEstablished,
+                    (entry.status & IPS_ASSURED) != 0};
 }
 
 }  // namespace
@@ -190,7 +232,20 @@ Status ConntrackEntries::write(Write how, std::span<const TrackedFlow> flows,
   return {};
 }
 
-Result<bool> translates_connection(const std::function<bool(const fl_addr&, fl_be16)>& is_service) {
+Status ConntrackEntries::remove(std::span<const TrackedFlow> flows) {
+  for (size_t first = 0; first < flows.size(); first += kEntriesACall) {
+    const size_t count = std::min(kEntriesACall, flows.size() - first);
+    std::vector<MessageBuilder> requests;
+    for (const TrackedFlow& flow : flows.subspan(first, count)) {
+      put_asked(requests.emplace_back(begin(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, flow)), flow);
+    }
+    RETURN_IF_ERROR(socket_.transact(requests, [](size_t, int) {}));
+  }
+  return {};
+}
+
+Status visit_translated(const std::function<bool(const Translated&)>& visit) {
+  // A socket of its own: the rest of a dump that is left early would be read as later answers.
   auto socket = netlink::Socket::open(NETLINK_NETFILTER);
   if (!socket) return socket.status();
   MessageBuilder request(static_cast<uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET),
@@ -199,13 +254,10 @@ Result<bool> translates_connection(const std::function<bool(const fl_addr&, fl_b
   // Kernels before 5.13 do not know the filter, and list all.
   request.attribute(CTA_STATUS, htonl(IPS_DST_NAT));
   request.attribute(CTA_STATUS_MASK, htonl(IPS_DST_NAT));
-  bool found = false;
-  RETURN_IF_ERROR(socket->dump(request, [&](const netlink::Message& message) {
-    const Entry entry = read_entry(message.payload);
-    found = goes_on(entry) && is_service(*entry.address, *entry.port);
-    return !found;
-  }));
-  return found;
+  return socket->dump(request, [&](const netlink::Message& message) {
+    const auto found = translated(read_entry(message.payload));
+    return !found || visit(*found);
+  });
 }
 
 size_t conntrack_room() {

@@ -45,16 +45,24 @@ class ConntrackEntries {
   Status write(Write how, std::span<const TrackedFlow> flows,
                const std::function<void(size_t, int)>& refused);
 
+  // Those that are not known are no error.
+  Status remove(std::span<const TrackedFlow> flows);
+
  private:
   explicit ConntrackEntries(netlink::Socket socket) : socket_(std::move(socket)) {}
 
   netlink::Socket socket_;
 };
 
-// Whether connection tracking translates a TCP connection that is established, or on which one side
-// may still speak, and of whose address and port, as the client writes them, `is_service` is true.
-// The first one ends the search; to find none costs a look at every entry.
-Result<bool> translates_connection(const std::function<bool(const fl_addr&, fl_be16)>& is_service);
+// Visits what connection tracking sends somewhere else than the client writes, until `visit`
+// returns false: TCP connections that are established, or on which one side may still speak, and
+// datagrams that have been answered. Costs a look at every entry.
+struct Translated {
+  TrackedFlow flow;      // without its seconds
+  bool closing = false;  // one side has closed the connection
+  bool assured = true;   // datagrams have gone to and fro for a while
+};
+Status visit_translated(const std::function<bool(const Translated&)>& visit);
 
 // How many more entries the table takes: half of what is free, the rest is for what begins.
 size_t conntrack_room();

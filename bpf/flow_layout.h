@@ -145,6 +145,24 @@ enum fl_counter {
 
 /* ---- Answers of the programs that the loader calls ---- */
 
+/* Context of fl_adopt: a flow that connection tracking has translated. */
+struct fl_adoption {
+  struct fl_addr client;
+  struct fl_addr address; /* as the client writes it */
+  struct fl_addr source;  /* as the endpoint sees the client */
+  struct fl_addr endpoint;
+  fl_be16 client_port;
+  fl_be16 port;
+  fl_be16 source_port;
+  fl_be16 endpoint_port;
+  fl_u32 endpoint_index;
+  fl_u32 generation;
+  fl_u8 protocol;
+  fl_u8 established;
+  fl_u8 zero[6];
+};
+FL_LAYOUT(fl_adoption, 88, zero, 82);
+
 /* Context of the sweep. */
 struct fl_sweep {
   fl_u64 flows;       /* left standing, in `fl_flows` */

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <set>
 #include <string>
@@ -217,6 +218,13 @@ uint64_t NodeMaps::put_config(const fl_config& wanted) {
   put(held.dsr, wanted.dsr);
   put(held.handover, wanted.handover);
   return changes;
+}
+
+std::optional<std::pair<uint16_t, uint16_t>> local_port_range() {
+  std::ifstream file("/proc/sys/net/ipv4/ip_local_port_range");
+  std::pair<uint16_t, uint16_t> range;
+  if (file >> range.first >> range.second) return range;
+  return std::nullopt;
 }
 
 Result<uint64_t> netns_cookie() {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -67,6 +68,9 @@ class NodeMaps {
   const uint32_t return_classes_;
   uint64_t size_ = 0;
 };
+
+// The ports that the kernel gives to this network namespace's sockets, first and last.
+std::optional<std::pair<uint16_t, uint16_t>> local_port_range();
 
 // This thread's network namespace, as the socket programs see it.
 Result<uint64_t> netns_cookie();

@@ -26,9 +26,9 @@ struct SkeletonCloser {
 using Skeleton = std::unique_ptr<fairlead_bpf, SkeletonCloser>;
 
 constexpr std::array<const char*, kProgramCount> kProgramNames = {
-    "fl_ingress",      "fl_egress",   "fl_xdp",         "fl_connect4", "fl_connect6",
-    "fl_sendmsg4",     "fl_sendmsg6", "fl_recvmsg4",    "fl_recvmsg6", "fl_getpeername4",
-    "fl_getpeername6", "fl_sweep",    "fl_udp_sockets",
+    "fl_ingress",      "fl_egress",   "fl_xdp",      "fl_connect4",    "fl_connect6",
+    "fl_sendmsg4",     "fl_sendmsg6", "fl_recvmsg4", "fl_recvmsg6",    "fl_getpeername4",
+    "fl_getpeername6", "fl_sweep",    "fl_adopt",    "fl_udp_sockets",
 };
 
 // Programs that the mode can do without, and what of the kernel each needs.

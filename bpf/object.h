@@ -54,9 +54,10 @@ enum class Program : uint8_t {
   kGetpeername4,
   kGetpeername6,
   kSweep,
+  kAdopt,
   kUdpSockets,
 };
-inline constexpr size_t kProgramCount = 13;
+inline constexpr size_t kProgramCount = 14;
 std::string_view to_string(Map map);          // "fl_frontends"
 std::string_view to_string(Program program);  // "fl_ingress"
 

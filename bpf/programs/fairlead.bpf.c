@@ -1,5 +1,5 @@
 // The kernel side of the eBPF mode, one object: the socket, tc and XDP programs, the sweep of old
-// flows and the walk over UDP sockets. docs/ebpf.md walks a packet through it.
+// flows, the adoption of another mode's and the walk over UDP sockets. docs/ebpf.md walks a packet through it.
 #include "vmlinux.h"
 
 #include <bpf/bpf_core_read.h>
@@ -27,6 +27,7 @@
 #include "bpf/programs/dsr_receive.bpf.h"
 #include "bpf/programs/socket.bpf.h"
 #include "bpf/programs/sweep.bpf.h"
+#include "bpf/programs/adopt.bpf.h"
 #include "bpf/programs/udp_sockets.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -195,25 +195,35 @@ TEST_P(Conntrack, WhatIsStaleMakesWay) {
             (std::multiset{entry(flow(1, 20005)), entry(flow(3, 20001)), entry(flow(4, 20004))}));
 }
 
-// Of TCP alone: nobody can tell which datagrams belong to a conversation.
-TEST_P(Conntrack, SaysWhetherItTranslatesAConnectionToAService) {
-  const auto translates = [&](int service, uint16_t port) {
-    bool found = false;
-    const Status asked = node_->run([&]() -> Status {
-      const auto answer = translates_connection([&](const fl_addr& address, fl_be16 at) {
-        return testing::address(address) == testing::address(host(service)) && at == htons(port);
+TEST_P(Conntrack, ListsWhatItTranslatesUntilToldToStop) {
+  const auto listed = [&](size_t most) {
+    std::multiset<std::string> found;
+    const Status status = node_->run([&] {
+      return visit_translated([&](const Translated& each) {
+        EXPECT_TRUE(each.assured && !each.closing);
+        EXPECT_EQ(each.flow.protocol, protocol());
+        found.insert(entry(each.flow));
+        return found.size() < most;
       });
-      found = answer && *answer;
-      return answer.status();
     });
-    EXPECT_TRUE(asked.ok()) << asked.message();
+    EXPECT_TRUE(status.ok()) << status.message();
     return found;
   };
-  EXPECT_FALSE(translates(100, 80));
+  EXPECT_EQ(listed(9), std::multiset<std::string>());
   EXPECT_EQ(write(Write::kAdd, {flow(1, 20000), flow(2, 20001)}), "");
-  EXPECT_EQ(translates(100, 80), protocol() == IPPROTO_TCP);
-  EXPECT_FALSE(translates(100, 81));
-  EXPECT_FALSE(translates(102, 80));
+  EXPECT_EQ(listed(9), (std::multiset{entry(flow(1, 20000)), entry(flow(2, 20001))}));
+  EXPECT_EQ(listed(1).size(), 1U);
+}
+
+TEST_P(Conntrack, WhatIsRemovedIsGone) {
+  EXPECT_EQ(write(Write::kAdd, {flow(1, 20000), flow(2, 20001)}), "");
+  const Status removed = node_->run([&]() -> Status {
+    auto entries = ConntrackEntries::open();
+    if (!entries) return entries.status();
+    return entries->remove(std::vector{flow(1, 20000), flow(3, 20003)});
+  });
+  EXPECT_TRUE(removed.ok()) << removed.message();
+  EXPECT_EQ(known(), std::multiset{entry(flow(2, 20001))});
 }
 
 TEST_P(Conntrack, TheUnknownIsNotKept) {
