@@ -94,14 +94,18 @@ FL_INLINE bool ports_change(const struct fl_packet* packet, const struct fl_path
          packet->destination_port != path->destination_port;
 }
 
-// SCTP's checksum knows nothing of addresses. Not for fragments: it covers the whole packet.
+// SCTP's checksum knows nothing of addresses. Not for fragments: it covers the whole packet. Zero is
+// that of a packet whose device is to finish it (FL_SCTP_UNFINISHED): the kernel sums up the packet
+// with what stands in the field, which therefore stays.
 static __noinline long rewrite_sctp(struct __sk_buff* skb, const struct fl_packet* packet,
                                     __u32 before, __u32 after) {
   const __u32 field = packet->transport + 8;
   const __u32 bytes = packet->length - (packet->transport - packet->network);
   __u32 checksum;
   if (bpf_skb_load_bytes(skb, field, &checksum, sizeof(checksum)) != 0) return -1;
-  checksum = sctp_crc_change(checksum, before, after, bytes & 0xffff);
+  if (checksum != FL_SCTP_UNFINISHED) {
+    checksum = sctp_crc_change(checksum, before, after, bytes & 0xffff);
+  }
   return bpf_skb_store_bytes(skb, packet->transport, &after, sizeof(after), 0) == 0
              ? bpf_skb_store_bytes(skb, field, &checksum, sizeof(checksum), 0)
              : -1;

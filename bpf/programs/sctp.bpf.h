@@ -15,6 +15,10 @@
 #error "CRC32c and ports are read as they stand in the packet, on a little-endian machine"
 #endif
 
+// What a sender leaves in the field for a device that computes checksums (sctp_packet_pack() of the
+// kernel). Of the finished ones, one in 2^32 is taken for such.
+#define FL_SCTP_UNFINISHED 0
+
 #define FL_CRC32C 0x82f63b78U  // the polynomial, x^31 in the lowest bit
 
 // The product of two polynomials. Not static: the verifier then walks it once, whatever the

@@ -92,17 +92,21 @@ FL_INLINE int send_xdp(struct xdp_md* xdp, const struct fl_packet* packet,
 }
 
 // Is the checksum one that a device is still to finish? Then it holds the sum of the pseudo header
-// alone, which must change by other rules than a whole one. The socket buffer knows, if there is
-// one (generic XDP, veth, tap); here it is told by its value, and of the whole ones one in 65,536
-// is taken for such as well.
+// alone (SCTP: nothing), which must change by other rules than a whole one. The socket buffer
+// knows, if there is one (generic XDP, veth, tap); here it is told by its value, and of the whole
+// ones one in 65,536 is taken for such as well.
 FL_INLINE bool is_unfinished(const void* data, const void* data_end,
                              const struct fl_packet* packet) {
-  if (packet->protocol == IPPROTO_SCTP) return false;
-  __u32 offset = packet->transport + (packet->protocol == IPPROTO_TCP ? 16 : 6);
+  const bool sctp = packet->protocol == IPPROTO_SCTP;
+  __u32 offset = packet->transport + (packet->protocol == IPPROTO_TCP ? 16 : sctp ? 8 : 6);
   barrier_var(offset);
   if (offset > FL_LONGEST_HEADERS) return false;
   const __u16* field = data + offset;
   if ((void*)(field + 1) > data_end) return false;
+  if (sctp) {
+    return (void*)(field + 2) <= data_end && field[0] == FL_SCTP_UNFINISHED &&
+           field[1] == FL_SCTP_UNFINISHED;
+  }
   const __u16 length = packet->length - (packet->transport - packet->network);
   __u64 sum = (__u64)packet->source.word[3] + packet->destination.word[3] +
               bpf_htons(packet->protocol) + bpf_htons(length);

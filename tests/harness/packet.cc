@@ -330,6 +330,7 @@ Bytes PacketBuilder::sctp_packet() const {
   put8(out, 0);
   put16(out, static_cast<uint16_t>(4 + payload_.size()));
   put(out, padded(payload_, 0));
+  if (unfinished_checksum_) return out;
   const uint32_t crc = crc32c(out) ^ (bad_checksum_ ? 0x01010101U : 0U);
   for (size_t i = 0; i < 4; ++i) out[8 + i] = static_cast<uint8_t>(crc >> 8 * i);
   return out;

@@ -96,7 +96,7 @@ class PacketBuilder {
   PacketBuilder& ip_length(uint16_t value);  // IPv4 total length, IPv6 payload length
   PacketBuilder& bad_ip_checksum();
   PacketBuilder& bad_checksum();  // of the transport
-  // The device is to finish it: the pseudo header's sum alone (TCP, UDP).
+  // The device is to finish it: the pseudo header's sum alone (TCP, UDP), zero (SCTP).
   PacketBuilder& unfinished_checksum();
   PacketBuilder& udp_length(uint16_t value);
   PacketBuilder& tcp_data_offset(uint8_t words);

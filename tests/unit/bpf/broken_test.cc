@@ -152,6 +152,19 @@ TEST_F(Unusual, WrongChecksumsStayWrong) {
   EXPECT_EQ(header.checksum_fits, true);
 }
 
+// What a sender on this machine leaves to a device to finish, which takes the field for a part of
+// what it sums up.
+TEST_F(Unusual, UnfinishedChecksumsOfSctpStayZero) {
+  for (const auto& [from, to, endpoint] :
+       {std::tuple{"10.1.0.5:2", "10.96.0.1:80", "10.1.0.2:8080"},
+        std::tuple{"[fd01::5]:3", "[fd96::1]:80", "[fd01::2]:8080"}}) {
+    expect_forward(sctp(from, to).unfinished_checksum(),
+                   sctp(from, endpoint).unfinished_checksum().ttl(63));
+    expect_forward(sctp(endpoint, from).unfinished_checksum(),
+                   sctp(to, from).unfinished_checksum().ttl(63));
+  }
+}
+
 // ---- Fragments ----
 
 class UnusualFragments : public Unusual {

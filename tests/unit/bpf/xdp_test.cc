@@ -100,7 +100,7 @@ TEST_F(Xdp, ChecksumsOfDatagrams) {
 TEST_F(Xdp, ChecksumsThatAreToBeFinishedAreForTc) {
   for (const auto& [from, to] : {std::pair{"198.51.100.7:3", "10.96.0.1:80"},
                                  std::pair{"[2001:db8::7]:3", "[fd96::1]:80"}}) {
-    for (const uint8_t protocol : {6, 17}) {
+    for (const uint8_t protocol : {6, 17, 132}) {
       expect_pass(packet(protocol, from, to).unfinished_checksum());
       EXPECT_EQ(run(packet(protocol, from, to)).verdict, kTransmit);
       expect_pass(packet(protocol, from, to).unfinished_checksum());
