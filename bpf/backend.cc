@@ -315,7 +315,11 @@ void EbpfBackend::schedule_map_audit() {
 }
 
 bool EbpfBackend::disturbed() {
-  if (!attachments_) return false;
+  if (!attachments_) {
+    // The next start lists all anew; but who waits for news is woken until they are read.
+    if (watcher_) (void)watcher_->process();
+    return false;
+  }
   const Result<uint64_t> followed = follow_devices();
   if (!followed) LOG_WARNING("{}", followed.status().message());
   return (attached_ && !attachments_->intact()) || steady_clock::now() >= next_map_audit_;

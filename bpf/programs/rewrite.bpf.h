@@ -94,9 +94,9 @@ FL_INLINE bool ports_change(const struct fl_packet* packet, const struct fl_path
          packet->destination_port != path->destination_port;
 }
 
-// SCTP's checksum knows nothing of addresses. Not for fragments: it covers the whole packet. Zero is
-// that of a packet whose device is to finish it (FL_SCTP_UNFINISHED): the kernel sums up the packet
-// with what stands in the field, which therefore stays.
+// SCTP's checksum knows nothing of addresses. Not for fragments: it covers the whole packet. Zero
+// is that of a packet whose device is to finish it (FL_SCTP_UNFINISHED): the kernel sums up the
+// packet with what stands in the field, which therefore stays.
 static __noinline long rewrite_sctp(struct __sk_buff* skb, const struct fl_packet* packet,
                                     __u32 before, __u32 after) {
   const __u32 field = packet->transport + 8;

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -234,6 +235,19 @@ TEST_F(BackendTest, AStartThatFailedCanBeTriedAgain) {
     ASSERT_FALSE(status.ok());
     EXPECT_THAT(std::string(status.message()), HasSubstr("there-is-none"));
   }
+}
+
+// Whoever waits for news meanwhile must not be woken by the same ones for ever.
+TEST_F(BackendTest, NewsAreReadWhileTheStartFails) {
+  Options options = wanted();
+  options.pin_path = "/proc/no-place-for-pins";
+  const auto backend = *create_backend(options);
+  ASSERT_FALSE(backend->start(rules()).ok());
+  ip("addr add 192.0.2.77/24 dev one");
+  pollfd news = {backend->wake_fd(), POLLIN, 0};
+  ASSERT_EQ(::poll(&news, 1, 10'000), 1);
+  EXPECT_FALSE(backend->disturbed());
+  EXPECT_EQ(::poll(&news, 1, 0), 0);
 }
 
 TEST_F(BackendTest, ADeltaServesDevicesThatCame) {
