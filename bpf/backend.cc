@@ -177,6 +177,7 @@ Result<uint32_t> EbpfBackend::capacity(Map map) const {
 }
 
 void EbpfBackend::unload() {
+  attached_ = false;
   stale_sockets_.reset();
   sweeper_.reset();
   attachments_.reset();
@@ -431,7 +432,6 @@ Result<std::chrono::seconds> EbpfBackend::release() {
 
 Status EbpfBackend::remove_all() {
   if (released_) hand_over_flows(options_.pin_path);
-  attached_ = false;
   unload();
   return detach_all(options_.pin_path, released_ ? EmptyClsact::kKeep : EmptyClsact::kRemove);
 }

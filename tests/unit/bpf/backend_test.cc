@@ -250,6 +250,20 @@ TEST_F(BackendTest, NewsAreReadWhileTheStartFails) {
   EXPECT_EQ(::poll(&news, 1, 0), 0);
 }
 
+TEST_F(BackendTest, AStartThatFailsAfterOneThatDidNotLeavesNothingToCount) {
+  const auto backend = started();
+  const std::string maps = std::string(kPinPath) + "/v2/maps";
+  const Fd map(bpf_obj_get((maps + "/fl_config").c_str()));
+  ASSERT_EQ(shell("rm -r " + maps), "");
+  ASSERT_EQ(bpf_obj_pin(map.get(), maps.c_str()), 0);  // in the way of the directory
+  EXPECT_FALSE(backend->start(rules()).ok());
+  EXPECT_TRUE(backend->counters().empty());
+  EXPECT_FALSE(backend->disturbed());
+  ASSERT_EQ(shell("rm " + maps), "");
+  EXPECT_TRUE(backend->start(rules()).ok());
+  EXPECT_FALSE(backend->counters().empty());
+}
+
 TEST_F(BackendTest, ADeltaServesDevicesThatCame) {
   const auto backend = started();
   cable("three", "four");
