@@ -202,6 +202,7 @@ Status EbpfBackend::load() {
   Sweeper::Setup sweeps;
   sweeps.program = object_->fd(Program::kSweep);
   ASSIGN_OR_RETURN(sweeps.flow_capacity, capacity(Map::kFlows));
+  sweeps.slots = returns;
   sweeps.config = &maps_->config();
   sweeps.period = options_.sweep_period;
   ASSIGN_OR_RETURN(sweeper_, Sweeper::start(sweeps));
@@ -212,6 +213,7 @@ Status EbpfBackend::load() {
 Status EbpfBackend::attach() {
   RETURN_IF_ERROR(attachments_->start());
   attached_ = true;
+  sweeper_->free_slots();
   RETURN_IF_ERROR(serve().status());
   std::vector<std::string> others;
   ASSIGN_OR_RETURN(others, pins_->other_versions());
@@ -378,6 +380,7 @@ void EbpfBackend::count_flows(std::vector<dataplane::Counter>& result) const {
   const Sweeper::Counts swept = sweeper_->counts();
   add("sweeps_total", "Walks through all flows.", swept.sweeps);
   add("flows_expired_total", "Flows removed because nobody spoke any more.", swept.expired);
+  add("slots_freed_total", "Ways back of flows that were lost, free again.", swept.freed);
   const StaleSockets::Counts ended = stale_sockets_->counts();
   add("socket_walks_total", "Searches for sockets connected to endpoints that left.", ended.walks);
   add("sockets_ended_total", "UDP sockets ended because their endpoint left.", ended.ended);

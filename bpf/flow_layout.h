@@ -163,7 +163,7 @@ struct fl_adoption {
 };
 FL_LAYOUT(fl_adoption, 88, zero, 82);
 
-/* Context of the sweep. */
+/* Context of the sweep: the last two are what it is asked, the rest is its answer. */
 struct fl_sweep {
   fl_u64 flows;       /* left standing, in `fl_flows` */
   fl_u64 new_flows;   /* left standing, in `fl_new_flows` */
@@ -172,5 +172,8 @@ struct fl_sweep {
   fl_u64 jiffies;     /* the kernel's clock ... */
   fl_u64 nanoseconds; /* ... and the time since boot at the same moment */
   fl_u64 ports; /* masquerading ports in use, in the class of returns that has the fewest left */
+  fl_u64 freed; /* slots of flows that are gone */
+  fl_u32 first_slot; /* which slots it looks at beside */
+  fl_u32 slots;
 };
-FL_LAYOUT(fl_sweep, 56, ports, 48);
+FL_LAYOUT(fl_sweep, 72, slots, 68);

@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <time.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -42,7 +43,7 @@ Result<std::unique_ptr<Sweeper>> Sweeper::start(const Setup& setup) {
 Sweeper::~Sweeper() = default;
 
 Sweeper::Counts Sweeper::counts() const {
-  return {sweeps_.load(),    expired_.load(),    flows_.load(),
+  return {sweeps_.load(),    expired_.load(),    freed_.load(), flows_.load(),
           new_flows_.load(), affinities_.load(), ports_.load()};
 }
 
@@ -56,6 +57,8 @@ void Sweeper::run(const std::stop_token& stop) {
 
 void Sweeper::sweep() {
   fl_sweep result = {};
+  result.first_slot = next_slot_;
+  result.slots = free_slots_ ? std::min(kSlotsASweep, setup_.slots - next_slot_) : 0;
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &result, .ctx_size_in = sizeof result);
   const int error = -::bpf_prog_test_run_opts(setup_.program, &options);
   if (error != last_error_ && error != 0) {
@@ -63,6 +66,9 @@ void Sweeper::sweep() {
   }
   last_error_ = error;
   if (error != 0) return;
+  next_slot_ += result.slots;
+  if (next_slot_ >= setup_.slots) next_slot_ = 0;
+  freed_ += result.freed;
   expired_ += result.expired;
   flows_ = result.flows;
   new_flows_ = result.new_flows;

@@ -1,8 +1,9 @@
 // Keeps the flow tables clean: calls the sweep in the kernel every period, publishes what stands,
-// and closes the table of established flows to newcomers before it is full.
+// has slots freed whose flow is gone, and closes the table of established flows to newcomers before
+// it is full.
 //
-// Threads: one of its own; counts() from any. Of the configuration it writes `hz` and
-// `refuse_new_flows` and nothing else.
+// Threads: one of its own; counts() and free_slots() from any. Of the configuration it writes `hz`
+// and `refuse_new_flows` and nothing else.
 #pragma once
 
 #include <atomic>
@@ -27,6 +28,7 @@ class Sweeper {
   struct Setup {
     int program = -1;            // Program::kSweep
     uint32_t flow_capacity = 0;  // elements of `fl_flows`
+    uint32_t slots = 0;          // elements of `fl_returns`
     fl_config* config = nullptr;
     std::chrono::milliseconds period{10'000};
   };
@@ -34,6 +36,7 @@ class Sweeper {
   struct Counts {
     uint64_t sweeps = 0;   // since the start
     uint64_t expired = 0;  // since the start
+    uint64_t freed = 0;    // since the start: slots
     uint64_t flows = 0;    // standing at the last sweep, as are the next three
     uint64_t new_flows = 0;
     uint64_t affinities = 0;
@@ -47,6 +50,11 @@ class Sweeper {
   Sweeper(const Sweeper&) = delete;
   Sweeper& operator=(const Sweeper&) = delete;
 
+  // From now on, a part of the slots at a time: every place has programs that enter flows in these
+  // maps. Before, flows of slots may be in a map that was replaced.
+  void free_slots() { free_slots_ = true; }
+  static constexpr uint32_t kSlotsASweep = 1 << 16;
+
   Counts counts() const;
 
  private:
@@ -58,12 +66,15 @@ class Sweeper {
   const Setup setup_;
   std::atomic<uint64_t> sweeps_{0};
   std::atomic<uint64_t> expired_{0};
+  std::atomic<uint64_t> freed_{0};
   std::atomic<uint64_t> flows_{0};
   std::atomic<uint64_t> new_flows_{0};
   std::atomic<uint64_t> affinities_{0};
   std::atomic<uint64_t> ports_{0};
-  int last_error_ = 0;  // the thread's: said once
-  std::mutex mutex_;    // only to sleep on
+  std::atomic<bool> free_slots_{false};
+  uint32_t next_slot_ = 0;  // the thread's, as is the next
+  int last_error_ = 0;      // said once
+  std::mutex mutex_;        // only to sleep on
   std::condition_variable_any wake_;
   std::jthread thread_;  // last: it uses all of the above
 };

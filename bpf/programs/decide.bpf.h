@@ -108,10 +108,7 @@ FL_INLINE int forward(void* ctx, const struct fl_config* settings, const struct 
 
 // The endpoint closes or resets: its flow is told as well, so that the client's next packet knows.
 static __noinline void mark_flow(const struct fl_return* slot, __u32 flags) {
-  const struct fl_flow_key key = {.client = slot->client,
-                                  .frontend = slot->frontend,
-                                  .client_port = slot->client_port,
-                                  .protocol = slot->protocol};
+  const struct fl_flow_key key = flow_of(slot);
   struct fl_flow* flow = find_flow(&key);
   if (flow) add_flags(&flow->flags, flags);
 }

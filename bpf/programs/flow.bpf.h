@@ -9,7 +9,8 @@
 // slot that somebody is filling at this moment is never taken. A flow that may have lost its slot
 // (still in `fl_new_flows`, or closing) therefore looks whether it still owns it before it sends;
 // one that is established and open cannot lose it.
-// Whoever removes a flow calls release_slot().
+// Whoever removes a flow calls release_slot(); slots whose flow is lost without a word are found by
+// the sweep.
 #pragma once
 
 #define FL_CLOSED_SECONDS 2  // a slot whose flow both sides closed, or one side reset
@@ -103,6 +104,15 @@ FL_INLINE bool owns_slot(const struct fl_flow_key* key, const struct fl_flow* fl
          same_address(&slot->client, &key->client) &&
          same_address(&slot->endpoint, &flow->endpoint) &&
          same_address(&slot->source, &flow->source);
+}
+
+// The key of the flow that the slot belongs to.
+FL_INLINE struct fl_flow_key flow_of(const struct fl_return* slot) {
+  const struct fl_flow_key key = {.client = slot->client,
+                                  .frontend = slot->frontend,
+                                  .client_port = slot->client_port,
+                                  .protocol = slot->protocol};
+  return key;
 }
 
 // Gives back the slot of a flow that is being removed, if it is still the flow's. The claim is read

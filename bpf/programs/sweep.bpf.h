@@ -1,4 +1,5 @@
-// Removes flows and remembered clients whose time is over, in one call from the loader.
+// Removes flows and remembered clients whose time is over, and frees slots that nobody's flow leads
+// to, in one call from the loader.
 //
 // A callback may delete the element that it is called with. What packets add meanwhile may be
 // missed until the next sweep.
@@ -89,6 +90,36 @@ static long sweep_affinity(struct bpf_map* map, const struct fl_affinity_key* ke
   return 0;
 }
 
+// ---- Slots ----
+
+struct fl_slot_sweeping {
+  const struct fl_config* settings;
+  __u32 first;
+  __u32 time;
+  __u64 freed;
+};
+
+// A slot whose flow was established can be taken by nobody else, so it must not outlive its flow:
+// one that found no room in a map of another size, or that programs entered into a map which was
+// replaced. Both its times are old, so nobody is about to enter its flow.
+static long sweep_slot(__u32 turn, struct fl_slot_sweeping* sweeping) {
+  const __u32 number = sweeping->first + turn;
+  struct fl_return* slot = bpf_map_lookup_elem(&fl_returns, &number);
+  if (!slot) return 1;
+  const __u32 claim = *(volatile __u32*)&slot->claim;
+  const __u32 age = FL_EMBRYONIC_SECONDS * sweeping->settings->hz;
+  if (claim == 0 || !(slot->flags & FL_FLOW_ESTABLISHED) ||
+      !older_than(slot->last_seen, sweeping->time, age) ||
+      !older_than(claim, sweeping->time, age)) {
+    return 0;
+  }
+  const struct fl_flow_key key = flow_of(slot);
+  const struct fl_flow* flow = find_flow(&key);
+  if (flow && !(flow->flags & FL_FLOW_DSR) && flow->slot == number) return 0;
+  if (__sync_val_compare_and_swap(&slot->claim, claim, 0) == claim) sweeping->freed++;
+  return 0;
+}
+
 SEC("syscall") int fl_sweep(struct fl_sweep* result) {
   const struct fl_config* settings = configuration();
   if (!settings) return 1;
@@ -110,6 +141,11 @@ SEC("syscall") int fl_sweep(struct fl_sweep* result) {
   sweeping.standing = 0;
   bpf_for_each_map_elem(&fl_affinity, sweep_affinity, &sweeping, 0);
   result->affinities = sweeping.standing;
+
+  struct fl_slot_sweeping slots = {
+      .settings = settings, .first = result->first_slot, .time = sweeping.time};
+  bpf_loop(result->slots, sweep_slot, &slots, 0);
+  result->freed = slots.freed;
   result->jiffies = bpf_jiffies64();
   result->nanoseconds = bpf_ktime_get_ns();
   return 0;

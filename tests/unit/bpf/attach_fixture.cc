@@ -13,7 +13,14 @@
 #include <optional>
 #include <regex>
 
+#include "bpf/layout.h"
+
 namespace fairlead::bpf::testing {
+
+std::string pins_of_this_layout() {
+  return fmt::format("{}/v{}", kPinPath, FL_LAYOUT_VERSION);
+}
+
 namespace {
 
 struct Kind {
@@ -69,7 +76,7 @@ Fd load(Program program, const Kind& kind) {
 bpf_link_info info_of(const std::string& pin) {
   bpf_link_info info{};
   uint32_t length = sizeof info;
-  const Fd link(bpf_obj_get(fmt::format("{}/v2/links/{}", kPinPath, pin).c_str()));
+  const Fd link(bpf_obj_get((pins_of_this_layout() + "/links/" + pin).c_str()));
   if (!link.valid() || bpf_obj_get_info_by_fd(link.get(), &info, &length) != 0) return {};
   return info;
 }

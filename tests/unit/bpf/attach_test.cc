@@ -269,7 +269,7 @@ TEST_F(AttachTest, WhatSomebodyTookAwayIsPutBack) {
   ASSERT_TRUE(run.start().ok());
   const std::array wanted{plan("one")};
   run.attachments.follow(wanted);
-  const std::string links = std::string(kPinPath) + "/v2/links/";
+  const std::string links = pins_of_this_layout() + "/links/";
   const Fd socket(bpf_obj_get((links + "fl_connect4").c_str()));
   const Fd device(bpf_obj_get((links + pin("fl_ingress", index("one"))).c_str()));
   const Fd changed(bpf_obj_get((links + "fl_connect6").c_str()));
@@ -300,7 +300,7 @@ TEST_F(AttachTest, AnotherLayoutsPlacesAreTakenOver) {
   }
   const uint32_t link = link_id(pin("fl_ingress", index("one")));
   const std::string root(kPinPath);
-  ASSERT_EQ(::rename((root + "/v2").c_str(), (root + "/v0").c_str()), 0);
+  ASSERT_EQ(::rename(pins_of_this_layout().c_str(), (root + "/v0").c_str()), 0);
   Loader run(cgroup(), after.fds());
   ASSERT_TRUE(run.attachments.find().ok());
   EXPECT_TRUE(run.attachments.others_stand());

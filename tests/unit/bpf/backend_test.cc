@@ -9,9 +9,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <ctime>
 #include <optional>
+#include <thread>
 
 #include "bpf/node_maps.h"
+#include "bpf/sweeper.h"
 #include "bpf/system.h"
 #include "bpf/tables.h"
 #include "dataplane/compile.h"
@@ -96,11 +100,13 @@ class BackendTest : public AttachTest {
     return std::nullopt;
   }
 
+  static Fd map(const std::string& name) {
+    return Fd(bpf_obj_get((pins_of_this_layout() + "/maps/" + name).c_str()));
+  }
   template <typename Value, typename Key>
-  static std::optional<Value> held(const std::string& map, const Key& key) {
-    const Fd fd(bpf_obj_get(fmt::format("{}/v2/maps/{}", kPinPath, map).c_str()));
+  static std::optional<Value> held(const std::string& name, const Key& key) {
     Value value;
-    if (bpf_map_lookup_elem(fd.get(), &key, &value) != 0) return std::nullopt;
+    if (bpf_map_lookup_elem(map(name).get(), &key, &value) != 0) return std::nullopt;
     return value;
   }
   static std::optional<fl_device> device(const std::string& name) {
@@ -111,6 +117,12 @@ class BackendTest : public AttachTest {
   }
   static fl_config config() {
     return held<fl_config>("fl_config", uint32_t{0}).value_or(fl_config{});
+  }
+  // On the kernel's clock, whose ticks begin five minutes before its count goes round.
+  static uint32_t minutes_ago(uint32_t minutes) {
+    timespec up = {};
+    ::clock_gettime(CLOCK_MONOTONIC, &up);
+    return (static_cast<uint32_t>(up.tv_sec) - 300 - 60 * minutes) * *jiffies_per_second();
   }
   static std::string pin(const std::string& program, const std::string& of) {
     return fmt::format("{}-{}", program, index(of));
@@ -252,7 +264,7 @@ TEST_F(BackendTest, NewsAreReadWhileTheStartFails) {
 
 TEST_F(BackendTest, AStartThatFailsAfterOneThatDidNotLeavesNothingToCount) {
   const auto backend = started();
-  const std::string maps = std::string(kPinPath) + "/v2/maps";
+  const std::string maps = pins_of_this_layout() + "/maps";
   const Fd map(bpf_obj_get((maps + "/fl_config").c_str()));
   ASSERT_EQ(shell("rm -r " + maps), "");
   ASSERT_EQ(bpf_obj_pin(map.get(), maps.c_str()), 0);  // in the way of the directory
@@ -262,6 +274,53 @@ TEST_F(BackendTest, AStartThatFailsAfterOneThatDidNotLeavesNothingToCount) {
   ASSERT_EQ(shell("rm " + maps), "");
   EXPECT_TRUE(backend->start(rules()).ok());
   EXPECT_FALSE(backend->counters().empty());
+}
+
+// Also those of flows that programs enter into the map of another size while it is carried over.
+TEST_F(BackendTest, SlotsOfFlowsThatFoundNoRoomAreFreed) {
+  started();
+  constexpr uint32_t kFlows = 300;
+  constexpr uint32_t kRoom = 256;
+  const Fd flows = map("fl_flows");
+  const Fd returns = map("fl_returns");
+  for (uint32_t number = 0; number < kFlows; ++number) {
+    const fl_flow_key key = {.client = to_wire(*Address::parse("198.51.100.7")),
+                             .frontend = 1,
+                             .client_port = static_cast<fl_be16>(number),
+                             .protocol = IPPROTO_TCP,
+                             .zero = 0};
+    fl_flow flow{};
+    flow.slot = number;
+    flow.last_seen = minutes_ago(2);
+    flow.flags = FL_FLOW_ESTABLISHED | FL_FLOW_ANSWERED;
+    fl_return slot{};
+    slot.client = key.client;
+    slot.frontend = key.frontend;
+    slot.client_port = key.client_port;
+    slot.protocol = key.protocol;
+    slot.claim = flow.last_seen | 1;
+    slot.last_seen = flow.last_seen;
+    slot.flags = flow.flags;
+    ASSERT_EQ(bpf_map_update_elem(flows.get(), &key, &flow, BPF_ANY), 0);
+    ASSERT_EQ(bpf_map_update_elem(returns.get(), &number, &slot, BPF_ANY), 0);
+  }
+  Options options = wanted();
+  options.sizes.flows = kRoom;
+  options.sweep_period = std::chrono::seconds(1);
+  const auto backend = *create_backend(options);
+  ASSERT_TRUE(backend->start(rules()).ok());
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  while (counter(*backend, "slots_freed_total") == 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_EQ(counter(*backend, "slots_freed_total"), kFlows - kRoom);
+  uint32_t claimed = 0;
+  for (uint32_t number = 0; number < kFlows; ++number) {
+    const auto slot = held<fl_return>("fl_returns", number);
+    claimed += slot && slot->claim != 0 ? 1U : 0U;
+  }
+  EXPECT_EQ(claimed, kRoom);
 }
 
 TEST_F(BackendTest, ADeltaServesDevicesThatCame) {
@@ -312,7 +371,7 @@ TEST_F(BackendTest, WhatSomebodyDestroyedIsRepaired) {
   const auto backend = started();
   apply(*backend, complete({entry(1)}));
   ASSERT_FALSE(backend->disturbed());
-  const std::string directory = std::string(kPinPath) + "/v2";
+  const std::string directory = pins_of_this_layout();
   const Fd link(bpf_obj_get((directory + "/links/" + pin("fl_ingress", "one")).c_str()));
   ASSERT_EQ(bpf_link_detach(link.get()), 0);
   const Fd map(bpf_obj_get((directory + "/maps/fl_node_addresses").c_str()));

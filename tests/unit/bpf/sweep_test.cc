@@ -33,8 +33,10 @@ class SweepTest : public SocketWorld {
     now_ = static_cast<uint32_t>(sweep().jiffies);
   }
 
-  fl_sweep sweep() const {
+  // With a look at `slots` slots, from the first one on.
+  fl_sweep sweep(uint32_t slots = 0) const {
     fl_sweep result = {};
+    result.slots = slots;
     LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &result, .ctx_size_in = sizeof result);
     EXPECT_EQ(::bpf_prog_test_run_opts(fd(Program::kSweep), &options), 0);
     return result;
@@ -65,7 +67,7 @@ class SweepTest : public SocketWorld {
                             .client_port = key.client_port,
                             .protocol = protocol,
                             .family = 4,
-                            .claim = 1,
+                            .claim = (now_ - 1000 * kHz) | 1,
                             .last_seen = now_ - ages.slot * kHz,
                             .frontend = key.frontend,
                             .flags = slot_flags,
@@ -80,12 +82,14 @@ class SweepTest : public SocketWorld {
     return found;
   }
 
+  bool claimed(uint32_t number) const { return slot(number).claim != 0; }
+
   // Whether a flow of that age and kind outlives a sweep; its slot must share its fate.
   bool stands(uint8_t protocol, Ages ages, uint32_t flow_flags, uint32_t slot_flags = 0) {
     put_flow(Map::kFlows, 7, protocol, ages, flow_flags, slot_flags);
     const fl_sweep result = sweep();
     EXPECT_EQ(result.flows + result.expired, 1U);
-    EXPECT_EQ(slot(7).claim, result.flows);
+    EXPECT_EQ(claimed(7), result.flows == 1);
     clear(Map::kFlows);
     return result.flows == 1;
   }
@@ -142,7 +146,7 @@ TEST_F(SweepTest, EncapsulatedFlowsAreJudgedByTheirClient) {
   const fl_sweep result = sweep();
   EXPECT_EQ(result.flows, 1U);
   EXPECT_EQ(result.expired, 1U);
-  EXPECT_EQ(slot(2).claim, 1U) << "the slot is another flow's";
+  EXPECT_TRUE(claimed(2)) << "the slot is another flow's";
 }
 
 TEST_F(SweepTest, AnotherFlowsSlotIsNeitherReadNorFreed) {
@@ -153,7 +157,44 @@ TEST_F(SweepTest, AnotherFlowsSlotIsNeitherReadNorFreed) {
   const uint32_t number = 3;
   ASSERT_EQ(::bpf_map_update_elem(fd(Map::kReturns), &number, &other, BPF_ANY), 0);
   EXPECT_EQ(sweep().expired, 1U);
-  EXPECT_EQ(slot(3).claim, 1U);
+  EXPECT_TRUE(claimed(3));
+}
+
+// Of flows whose map was too small for all when it got another size, or that nobody remembers for
+// another reason.
+TEST_F(SweepTest, SlotsOfEstablishedFlowsThatAreGoneAreFreed) {
+  const uint32_t talking = FL_FLOW_ANSWERED | FL_FLOW_ESTABLISHED;
+  const auto outlives = [&](uint32_t slots) {
+    const fl_sweep result = sweep(slots);
+    EXPECT_EQ(result.freed, claimed(7) ? 0U : 1U);
+    return claimed(7);
+  };
+  put_flow(Map::kFlows, 7, IPPROTO_TCP, {100, 100}, talking, talking);
+  EXPECT_TRUE(outlives(100));
+  clear(Map::kFlows);
+  EXPECT_TRUE(outlives(7)) << "beyond what was to be looked at";
+  EXPECT_FALSE(outlives(8));
+
+  put_flow(Map::kNewFlows, 7, IPPROTO_UDP, {100, 25}, talking, talking);
+  EXPECT_TRUE(outlives(100)) << "of whichever map";
+  clear(Map::kNewFlows);
+  EXPECT_TRUE(outlives(100)) << "somebody may be about to enter the flow";
+
+  put_flow(Map::kFlows, 7, IPPROTO_UDP, {100, 100}, FL_FLOW_ANSWERED, FL_FLOW_ANSWERED);
+  clear(Map::kFlows);
+  EXPECT_TRUE(outlives(100)) << "who needs it may take it";
+}
+
+// A client that began anew and got another port.
+TEST_F(SweepTest, TheSlotThatAFlowHadBeforeIsFreed) {
+  const uint32_t talking = FL_FLOW_ANSWERED | FL_FLOW_ESTABLISHED;
+  put_flow(Map::kFlows, 8, IPPROTO_TCP, {100, 100}, talking, talking);
+  fl_return before = slot(8);
+  const uint32_t number = 9;
+  ASSERT_EQ(::bpf_map_update_elem(fd(Map::kReturns), &number, &before, BPF_ANY), 0);
+  EXPECT_EQ(sweep(100).freed, 1U);
+  EXPECT_TRUE(claimed(8));
+  EXPECT_FALSE(claimed(9));
 }
 
 // Of the class that has the fewest left: 16-bit ports, then the class.
@@ -214,13 +255,16 @@ TEST_F(SweepTest, KernelTellsItsTick) {
 class SweeperTest : public SweepTest {
  protected:
   // A sweeper on `config_` with so much room, until `done` says so of its counts.
-  void run(uint32_t capacity, const std::function<bool(const Sweeper::Counts&)>& done) {
+  void run(uint32_t capacity, const std::function<bool(const Sweeper::Counts&)>& done,
+           uint32_t slots = 0, bool free_slots = true) {
     auto sweeper = Sweeper::start({.program = fd(Program::kSweep),
                                    .flow_capacity = capacity,
+                                   .slots = slots,
                                    .config = &settings_,
                                    .period = std::chrono::milliseconds(5)});
     ASSERT_TRUE(sweeper.ok()) << sweeper.status().message();
     EXPECT_NE(settings_.hz, 0U);
+    if (free_slots) (*sweeper)->free_slots();
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
     while (!done((*sweeper)->counts()) && std::chrono::steady_clock::now() < deadline) {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -241,6 +285,26 @@ TEST_F(SweeperTest, PublishesWhatStandsAndAddsUpWhatExpired) {
   EXPECT_EQ(counts_.new_flows, 0U);
   EXPECT_EQ(counts_.expired, 2U);
   EXPECT_EQ(settings_.refuse_new_flows, 0);
+}
+
+// A part of them in each sweep; none before it is told that programs enter flows in these maps.
+TEST_F(SweeperTest, SlotsAreLookedAtInTheirTurn) {
+  const uint32_t talking = FL_FLOW_ANSWERED | FL_FLOW_ESTABLISHED;
+  const uint32_t slots = Sweeper::kSlotsASweep + 1000;
+  put_flow(Map::kFlows, 5, IPPROTO_TCP, {900, 900}, talking, talking);
+  put_flow(Map::kFlows, Sweeper::kSlotsASweep + 5, IPPROTO_TCP, {900, 900}, talking, talking);
+  clear(Map::kFlows);
+  run(
+      1000, [](const auto& counts) { return counts.sweeps >= 3; }, slots, false);
+  EXPECT_EQ(counts_.freed, 0U);
+  run(
+      1000, [](const auto& counts) { return counts.freed == 2; }, slots);
+  EXPECT_EQ(counts_.freed, 2U);
+  put_flow(Map::kFlows, 5, IPPROTO_TCP, {900, 900}, talking, talking);
+  clear(Map::kFlows);
+  run(
+      1000, [](const auto& counts) { return counts.freed == 1; }, slots);
+  EXPECT_FALSE(claimed(5));
 }
 
 TEST_F(SweeperTest, NewFlowsAreRefusedFrom98PercentTo95) {
