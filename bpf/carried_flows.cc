@@ -187,9 +187,10 @@ Status FlowCarrier::hand_over() {
   std::vector<TrackedFlow> flows;
   ASSIGN_OR_RETURN(flows, live_flows());
   std::vector<TrackedFlow> unknown;
-  RETURN_IF_ERROR(pinned_->entries.write(ConntrackEntries::Write::kKeep, flows,
-                                         [&](size_t i, int) { unknown.push_back(flows[i]); }));
-  return write(ConntrackEntries::Write::kAdd, unknown);
+  Status kept = pinned_->entries.write(ConntrackEntries::Write::kKeep, flows,
+                                       [&](size_t i, int) { unknown.push_back(flows[i]); });
+  Status added = write(ConntrackEntries::Write::kAdd, unknown);
+  return kept ? added : kept;
 }
 
 }  // namespace fairlead::bpf

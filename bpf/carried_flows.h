@@ -46,7 +46,8 @@ class FlowCarrier {
 
   struct Counts {
     size_t flows = 0;
-    size_t refused = 0;  // for want of room, or in the way of a connection that the kernel knows
+    size_t refused = 0;  // for want of room, in the way of a connection that the kernel knows, or
+                         // since it takes none of their family
   };
   const Counts& counts() const { return counts_; }  // of all calls
 

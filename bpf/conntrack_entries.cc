@@ -9,11 +9,14 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <fstream>
 #include <limits>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "bpf/tables.h"
 
@@ -189,45 +192,106 @@ std::optional<Translated> translated(const Entry& entry) {
                     (entry.status & IPS_ASSURED) != 0};
 }
 
+// What concerns every flow of a family when it is the answer to all of a batch: the kernel has no
+// address translation for it.
+bool is_final(int error) {
+  return error == EPERM || error == EINVAL || error == EOPNOTSUPP;
+}
+
+constexpr std::array<std::string_view, 2> kFamilies = {"IPv4", "IPv6"};
+size_t family_of(const TrackedFlow& flow) {
+  return from_wire(flow.client).is_v4() ? 0 : 1;
+}
+
 }  // namespace
 
 Result<ConntrackEntries> ConntrackEntries::open() {
   auto socket = netlink::Socket::open(NETLINK_NETFILTER);
   if (!socket) return socket.status();
+  // To a whole batch the kernel says only once that it takes none.
+  MessageBuilder question(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET_STATS,
+                          NLM_F_REQUEST | NLM_F_ACK);
+  question.header(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
+  const Status answer = socket->acknowledged(question, "write connection tracking entries");
+  if (answer.system_errno() == EINVAL) {
+    return Status::error(StatusCode::kUnsupported, "write", "connection tracking entries",
+                         "the kernel's nf_conntrack_netlink is missing");
+  }
+  if (!answer) return answer;
   return ConntrackEntries(*std::move(socket));
 }
 
+// One batch of requests, and how each family fared in it.
+struct ConntrackEntries::Batch {
+  std::vector<MessageBuilder> requests;
+  std::vector<std::optional<size_t>> flow_of;  // nullopt: how a removal ends is nobody's concern
+  std::array<size_t, 2> asked = {}, declined = {};
+  std::array<int, 2> last_error = {};
+
+  void add(Write how, const TrackedFlow& flow, size_t number) {
+    if (how == Write::kReplace) {
+      for (const auto put : {put_asked, put_answered}) {
+        put(requests.emplace_back(begin(IPCTNL_MSG_CT_DELETE, 0, flow)), flow);
+        flow_of.emplace_back(std::nullopt);
+      }
+    }
+    if (how == Write::kKeep) {
+      MessageBuilder& request = requests.emplace_back(begin(IPCTNL_MSG_CT_NEW, NLM_F_ACK, flow));
+      put_asked(request, flow);
+      request.attribute(CTA_TIMEOUT, htonl(flow.seconds));
+    } else {
+      constexpr uint16_t kNew = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+      put_new(requests.emplace_back(begin(IPCTNL_MSG_CT_NEW, kNew, flow)), flow);
+    }
+    flow_of.emplace_back(number);
+    ++asked[family_of(flow)];
+  }
+  void note(const TrackedFlow& flow, int error) {
+    if (!is_final(error)) return;
+    ++declined[family_of(flow)];
+    last_error[family_of(flow)] = error;
+  }
+  bool hopeless(size_t family) const {
+    return asked[family] > 0 && declined[family] == asked[family];
+  }
+};
+
 Status ConntrackEntries::write(Write how, std::span<const TrackedFlow> flows,
                                const std::function<void(size_t, int)>& refused) {
-  int hopeless = 0;
+  std::array<int, 2> hopeless = {};  // by family: why
   for (size_t first = 0; first < flows.size(); first += kEntriesACall) {
     const size_t end = std::min(first + kEntriesACall, flows.size());
-    std::vector<MessageBuilder> requests;
-    std::vector<std::optional<size_t>> flow_of;  // nullopt: how a removal ends is nobody's concern
+    Batch batch;
     for (size_t i = first; i < end; ++i) {
-      const TrackedFlow& flow = flows[i];
-      if (how == Write::kReplace) {
-        for (const auto put : {put_asked, put_answered}) {
-          put(requests.emplace_back(begin(IPCTNL_MSG_CT_DELETE, 0, flow)), flow);
-          flow_of.emplace_back(std::nullopt);
-        }
-      }
-      if (how == Write::kKeep) {
-        MessageBuilder& request = requests.emplace_back(begin(IPCTNL_MSG_CT_NEW, NLM_F_ACK, flow));
-        put_asked(request, flow);
-        request.attribute(CTA_TIMEOUT, htonl(flow.seconds));
+      const int why = hopeless[family_of(flows[i])];
+      if (why != 0) {
+        refused(i, why);
       } else {
-        constexpr uint16_t kNew = NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
-        put_new(requests.emplace_back(begin(IPCTNL_MSG_CT_NEW, kNew, flow)), flow);
+        batch.add(how, flows[i], i);
       }
-      flow_of.emplace_back(i);
     }
-    RETURN_IF_ERROR(socket_.transact(requests, [&](size_t place, int error) {
-      if (!flow_of[place]) return;
-      if (error == EPERM || error == EINVAL || error == EOPNOTSUPP) hopeless = error;
-      refused(*flow_of[place], error);
-    }));
-    if (hopeless != 0) return Status::from_errno(hopeless, "write", "connection tracking");
+    if (batch.requests.empty()) continue;
+    const Status done = socket_.transact(batch.requests, [&](size_t place, int error) {
+      if (!batch.flow_of[place]) return;
+      const size_t i = *std::exchange(batch.flow_of[place], std::nullopt);
+      batch.note(flows[i], error);
+      refused(i, error);
+    });
+    if (!done) {
+      for (const auto& i : batch.flow_of) {
+        if (i) refused(*i, EIO);
+      }
+      for (size_t i = end; i < flows.size(); ++i) refused(i, EIO);
+      return done;
+    }
+    for (size_t family = 0; family < hopeless.size(); ++family) {
+      if (batch.hopeless(family)) hopeless[family] = batch.last_error[family];
+    }
+  }
+  for (size_t family = 0; family < hopeless.size(); ++family) {
+    if (hopeless[family] == 0) continue;
+    return Status::from_errno(hopeless[family], "write",
+                              "connection tracking of " + std::string(kFamilies[family]));
   }
   return {};
 }

@@ -28,6 +28,8 @@ struct TrackedFlow {
 
 class ConntrackEntries {
  public:
+  // kUnsupported when the kernel lets nobody write into its connection tracking, kPermission when
+  // it does not let us.
   static Result<ConntrackEntries> open();
 
   enum class Write {
@@ -37,8 +39,9 @@ class ConntrackEntries {
   };
   // Writes as many as the kernel takes, and visits the place of each that it refused, with its
   // errno: EEXIST where what the client writes, or what the endpoint answers, is another
-  // connection's; ENOENT of kKeep; ENOMEM when the table is full. An error of its own ends it: no
-  // netlink, or none of the kernel's connection tracking in it.
+  // connection's; ENOENT of kKeep; ENOMEM when the table is full. A family of which the kernel
+  // refuses whatever it is asked is not tried further, and is the error then; the other one is
+  // written all the same. What netlink itself fails to carry is visited as refused too (EIO).
   //
   // TCP entries are established, and take whatever sequence numbers come: the kernel has not seen
   // where they are.
@@ -49,6 +52,7 @@ class ConntrackEntries {
   Status remove(std::span<const TrackedFlow> flows);
 
  private:
+  struct Batch;
   explicit ConntrackEntries(netlink::Socket socket) : socket_(std::move(socket)) {}
 
   netlink::Socket socket_;

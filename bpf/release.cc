@@ -78,9 +78,12 @@ void hand_over_flows(const std::string& pin_path) {
   for (const std::string& version : versions ? *versions : std::vector<std::string>()) {
     std::optional<FlowCarrier> carrier = carrier_of(pin_path, version);
     if (!carrier) continue;
-    warn_unless_carried(carrier->hand_over());
-    LOG_INFO("connection tracking goes on with {} flows of eBPF programs, and has no place for {}",
-             carrier->counts().flows - carrier->counts().refused, carrier->counts().refused);
+    const Status done = carrier->hand_over();
+    warn_unless_carried(done);
+    const FlowCarrier::Counts& counts = carrier->counts();
+    if (!done && counts.flows == counts.refused) continue;
+    LOG_INFO("connection tracking goes on with {} flows of eBPF programs, and not with {}",
+             counts.flows - counts.refused, counts.refused);
   }
 }
 

@@ -5,16 +5,20 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <ctime>
 #include <optional>
 #include <thread>
 
 #include "bpf/node_maps.h"
+#include "bpf/release.h"
 #include "bpf/sweeper.h"
 #include "bpf/system.h"
 #include "bpf/tables.h"
@@ -61,6 +65,16 @@ Delta complete(std::vector<dataplane::EntryPointer> entries) {
   delta.complete = true;
   delta.upserted = std::move(entries);
   return delta;
+}
+
+// Of this thread, for good.
+bool give_up_network_administration() {
+  __user_cap_header_struct head = {_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets = {};
+  if (::syscall(SYS_capget, &head, sets.data()) != 0) return false;
+  sets[0].effective &= ~(1U << CAP_NET_ADMIN);
+  sets[0].permitted &= ~(1U << CAP_NET_ADMIN);
+  return ::syscall(SYS_capset, &head, sets.data()) == 0;
 }
 
 class BackendTest : public AttachTest {
@@ -274,6 +288,32 @@ TEST_F(BackendTest, AStartThatFailsAfterOneThatDidNotLeavesNothingToCount) {
   ASSERT_EQ(shell("rm " + maps), "");
   EXPECT_TRUE(backend->start(rules()).ok());
   EXPECT_FALSE(backend->counters().empty());
+}
+
+// What the kernel refuses is not said to live on, and is not waited for either.
+TEST_F(BackendTest, FlowsThatConnectionTrackingRefusesAreSaidToBeLost) {
+  started();
+  for (const uint32_t port : {20001U, 20002U}) {
+    fl_return slot{};
+    slot.client = to_wire(*Address::parse("198.51.100.7"));
+    slot.source = slot.client;
+    slot.endpoint = slot.address = to_wire(*Address::parse("10.1.0.1"));
+    slot.client_port = slot.port = slot.endpoint_port = htons(static_cast<uint16_t>(port));
+    slot.protocol = IPPROTO_TCP;
+    slot.claim = 1;
+    slot.flags = FL_FLOW_ESTABLISHED | FL_FLOW_ANSWERED;
+    ASSERT_EQ(bpf_map_update_elem(map("fl_returns").get(), &port, &slot, BPF_ANY), 0);
+  }
+  std::string said;
+  std::thread([&] {
+    ASSERT_TRUE(give_up_network_administration());
+    ::testing::internal::CaptureStderr();
+    hand_over_flows(std::string(kPinPath));
+    said = ::testing::internal::GetCapturedStderr();
+  }).join();
+  EXPECT_THAT(said, HasSubstr("connection tracking does not take the flows of eBPF programs"));
+  EXPECT_THAT(said, HasSubstr("Operation not permitted"));
+  EXPECT_THAT(said, Not(HasSubstr("goes on with")));
 }
 
 // Also those of flows that programs enter into the map of another size while it is carried over.

@@ -2,7 +2,7 @@
 #include "bpf/carried_flows.h"
 
 #include <arpa/inet.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 #include <netinet/in.h>
 
 #include <cerrno>
@@ -231,6 +231,43 @@ TEST_P(Conntrack, TheUnknownIsNotKept) {
   EXPECT_EQ(write(Write::kKeep, {flow(1, 20000), flow(2, 20001)}),
             "1:" + std::to_string(ENOENT) + " ");
   EXPECT_EQ(known(), std::multiset{entry(flow(1, 20000))});
+}
+
+// As a kernel without NAT for one family answers; each flow of it is refused for itself alone when
+// others of it are taken.
+TEST_P(Conntrack, AFamilyThatIsRefusedCostsTheOtherNothing) {
+  constexpr int kMany = 200;
+  std::vector<TrackedFlow> flows;
+  for (int i = 0; i < kMany; ++i) {
+    TrackedFlow impossible = flow(1, 20000);
+    impossible.client = wire(v4() ? "fd00::1" : "10.0.0.1");  // and all else of the other family
+    flows.push_back(impossible);
+  }
+  flows.push_back(flow(1, 20001));
+  flows.push_back(flow(2, 20002));
+  size_t refused = 0;
+  Status written;
+  const Status ran = node_->run([&]() -> Status {
+    auto entries = ConntrackEntries::open();
+    if (!entries) return entries.status();
+    written = entries->write(Write::kAdd, flows, [&](size_t place, int) {
+      EXPECT_LT(place, kMany);
+      ++refused;
+    });
+    return {};
+  });
+  ASSERT_TRUE(ran.ok()) << ran.message();
+  EXPECT_FALSE(written.ok());
+  EXPECT_THAT(std::string(written.message()), ::testing::HasSubstr(v4() ? "IPv6" : "IPv4"));
+  EXPECT_EQ(refused, kMany);
+  EXPECT_EQ(known(), (std::multiset{entry(flow(1, 20001)), entry(flow(2, 20002))}));
+}
+
+TEST_P(Conntrack, OneFlowThatIsRefusedCostsOthersNothing) {
+  TrackedFlow impossible = flow(1, 20000);
+  impossible.address = wire(v4() ? "fd00::1" : "10.0.0.1");
+  EXPECT_EQ(write(Write::kAdd, {impossible, flow(2, 20001)}), "0:" + std::to_string(EINVAL) + " ");
+  EXPECT_EQ(known(), std::multiset{entry(flow(2, 20001))});
 }
 
 }  // namespace
