@@ -171,9 +171,13 @@ Result<std::vector<TrackedFlow>> FlowCarrier::live_flows() {
 }
 
 Status FlowCarrier::write(ConntrackEntries::Write how, std::span<const TrackedFlow> flows) {
-  const size_t room = std::min(conntrack_room(), flows.size());
+  const size_t room = std::min(conntrack_room(held_), flows.size());
   counts_.refused += flows.size() - room;
-  return pinned_->entries.write(how, flows.first(room), [&](size_t, int) { ++counts_.refused; });
+  held_ += room;
+  return pinned_->entries.write(how, flows.first(room), [&](size_t, int) {
+    ++counts_.refused;
+    --held_;
+  });
 }
 
 Status FlowCarrier::tell(bool stale) {
@@ -189,6 +193,7 @@ Status FlowCarrier::hand_over() {
   std::vector<TrackedFlow> unknown;
   Status kept = pinned_->entries.write(ConntrackEntries::Write::kKeep, flows,
                                        [&](size_t i, int) { unknown.push_back(flows[i]); });
+  held_ = flows.size() - unknown.size();
   Status added = write(ConntrackEntries::Write::kAdd, unknown);
   return kept ? added : kept;
 }

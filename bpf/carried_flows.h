@@ -41,7 +41,7 @@ class FlowCarrier {
   // connection closes. Tells of what no earlier call has told of. `stale`: programs begin flows
   // still, so that what connection tracking knows of one is from before.
   Status tell(bool stale);
-  // Before the programs go: what still lives gets the time that it would have had.
+  // Before the programs go: what still lives gets the time that it would have had. The last call.
   Status hand_over();
 
   struct Counts {
@@ -59,6 +59,7 @@ class FlowCarrier {
 
   std::unique_ptr<Pinned> pinned_;
   std::unordered_map<uint32_t, uint32_t> told_;  // claims by slot
+  size_t held_ = 0;                              // entries that connection tracking has of them
   Counts counts_;
 };
 

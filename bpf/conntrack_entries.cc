@@ -324,7 +324,13 @@ Status visit_translated(const std::function<bool(const Translated&)>& visit) {
   });
 }
 
-size_t conntrack_room() {
+size_t conntrack_share(size_t limit, size_t used, size_t ours) {
+  if (used >= limit) return 0;
+  const size_t half = (limit - used + ours) / 2;
+  return half > ours ? half - ours : 0;
+}
+
+size_t conntrack_room(size_t ours) {
   const auto read = [](const char* name) {
     std::ifstream file(std::string("/proc/sys/net/netfilter/") + name);
     size_t value = 0;
@@ -332,8 +338,7 @@ size_t conntrack_room() {
   };
   const size_t limit = read("nf_conntrack_max");
   if (limit == 0) return std::numeric_limits<size_t>::max();  // the kernel knows none
-  const size_t used = read("nf_conntrack_count");
-  return used < limit ? (limit - used) / 2 : 0;
+  return conntrack_share(limit, read("nf_conntrack_count"), ours);
 }
 
 }  // namespace fairlead::bpf

@@ -68,7 +68,9 @@ struct Translated {
 };
 Status visit_translated(const std::function<bool(const Translated&)>& visit);
 
-// How many more entries the table takes: half of what is free, the rest is for what begins.
-size_t conntrack_room();
+// How many more entries the table takes from us: half of its room, the rest is for what begins.
+// `ours` of those that it has are from us already, and belong to our half.
+size_t conntrack_room(size_t ours);
+size_t conntrack_share(size_t limit, size_t used, size_t ours);  // the arithmetic of it
 
 }  // namespace fairlead::bpf

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 #include <set>
@@ -76,6 +77,25 @@ TEST(TrackedFlow, ConversationsAndWhatWasJustAsked) {
 TEST(TrackedFlow, NeitherFreeSlotsNorWhatHasStateOfItsOwn) {
   EXPECT_EQ(told_seconds(IPPROTO_TCP, kOpen, 0, 0), 0U);
   EXPECT_EQ(told_seconds(IPPROTO_SCTP, kOpen, 0), 0U);
+}
+
+// Told of in several calls, and of what found no place once more in the end.
+TEST(ConntrackShare, IsHalfOfTheRoomHoweverOftenItIsAsked) {
+  constexpr size_t kLimit = 65'536;
+  const auto taken = [](size_t others, std::vector<size_t> calls) {
+    size_t ours = 0;
+    for (const size_t wanted : calls) {
+      ours += std::min(conntrack_share(kLimit, others + ours, ours), wanted);
+    }
+    return ours;
+  };
+  EXPECT_EQ(taken(0, {60'000}), 32'768U);
+  EXPECT_EQ(taken(0, {60'000, 10, 0, 10, 27'232}), 32'768U);
+  EXPECT_EQ(taken(0, {20'000, 20'000}), 32'768U);
+  EXPECT_EQ(taken(65'534, {10, 10}), 1U);
+  EXPECT_EQ(taken(65'536, {10}), 0U);
+  EXPECT_EQ(taken(70'000, {10}), 0U);  // the limit was lowered
+  EXPECT_EQ(taken(0, {10, 10}), 20U);
 }
 
 // ---- As what: real connection tracking ----
