@@ -237,6 +237,8 @@ class Planner {
   bool candidate(const Device& device) const;
   bool guest_port(const Device& device) const;
   bool below_another(const Device& device) const;
+  template <typename Predicate>
+  bool below_a_vlan(const Device& device, Predicate of_which) const;
   bool pods(const Device& device) const;
   void plan_xdp(const Device& device, DevicePlan& plan) const;
 
@@ -267,9 +269,15 @@ bool Planner::below_another(const Device& device) const {
   const bool has_address = std::any_of(
       view_.addresses.begin(), view_.addresses.end(),
       [&](const HeldAddress& held) { return held.device == device.index && held.global; });
-  return !has_address && std::any_of(view_.devices.begin(), view_.devices.end(), [&](auto& each) {
-    return each.second.kind == "vlan" && each.second.parent == device.index &&
-           candidate(each.second);
+  return !has_address &&
+         below_a_vlan(device, [this](const Device& vlan) { return candidate(vlan); });
+}
+
+template <typename Predicate>
+bool Planner::below_a_vlan(const Device& device, Predicate of_which) const {
+  return std::any_of(view_.devices.begin(), view_.devices.end(), [&](const auto& each) {
+    const Device& vlan = each.second;
+    return vlan.kind == "vlan" && vlan.parent == device.index && of_which(vlan);
   });
 }
 
@@ -291,6 +299,10 @@ void Planner::plan_xdp(const Device& device, DevicePlan& plan) const {
     plan.xdp_off = "no Ethernet header";
   } else if (plan.pods || guest_port(device)) {
     plan.xdp_off = "pods are behind it";
+  } else if (below_a_vlan(device, [](const Device& vlan) { return vlan.up(); })) {
+    // The device takes tags off before XDP sees the frame: generic XDP would send it with the tag
+    // that it came with, and either takes the VLAN's frames for the device's own.
+    plan.xdp_off = "a VLAN is stacked on it";
   } else if (automatic && device.kind == "veth") {
     plan.xdp_off = "it would slow a veth down";
   } else if (automatic && !device.kind.empty() && device.kind != "bond") {

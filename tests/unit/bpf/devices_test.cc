@@ -126,7 +126,23 @@ TEST(PlanTest, ServesAVlanInPlaceOfItsWireUnlessThatHasAnAddress) {
   Node node;
   node.add("eth0").add("eth0.5", "vlan", "", "eth0");
   node.add("eth1").address("192.0.2.1").add("eth1.5", "vlan", "", "eth1");
-  EXPECT_THAT(planned(node), ElementsAre("eth0.5", "eth1 native generic", "eth1.5"));
+  EXPECT_THAT(planned(node), ElementsAre("eth0.5", "eth1", "eth1.5"));
+}
+
+// XDP is not told of the tag that a device has taken off, and would send untagged or into the VLAN
+// what is for neither.
+TEST(PlanTest, NoXdpBelowAVlan) {
+  Node node;
+  node.add("eth0").address("192.0.2.1").add("eth0.5", "vlan", "", "eth0");
+  node.add("bond0", "bond").address("192.0.2.2").add("bond0.5", "vlan", "", "bond0");
+  node.add("eth1").address("192.0.2.3").add("eth1.5", "vlan", "", "eth1").down();
+  EXPECT_THAT(planned(node),
+              ElementsAre("eth0", "eth0.5", "bond0", "bond0.5", "eth1 native generic"));
+  EXPECT_EQ(plan_devices(node.view, {}, {})[0].xdp_off, "a VLAN is stacked on it");
+  Options options;
+  options.xdp = XdpChoice::kNative;
+  options.devices = {"eth0", "eth1"};
+  EXPECT_THAT(planned(node, options), ElementsAre("eth0", "eth1 native"));
 }
 
 TEST(PlanTest, NamedDevicesAreServedAndNoOthers) {
