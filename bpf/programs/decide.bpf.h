@@ -2,23 +2,33 @@
 // One body for tc and XDP; nothing here changes the packet.
 #pragma once
 
-// The client spoke again after an answer: from here on the flow cannot be evicted.
-FL_INLINE bool establish(const struct fl_flow_key* key, struct fl_flow* flow,
-                         struct fl_return* slot) {
+enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
+
+// The client spoke again after an answer: from here on the flow cannot be evicted, nor lose its
+// slot. Until its flags say so, another CPU may find that the slot can be taken or given up, and do
+// it a moment later, by an exchange with the claim that it read before: so the claim is renewed,
+// and either that exchange fails or this one.
+FL_INLINE int establish(const struct fl_flow_key* key, struct fl_flow* flow,
+                        struct fl_return* slot) {
   struct fl_flow established = *flow;
   established.flags |= FL_FLOW_ESTABLISHED | FL_FLOW_ANSWERED;
   const long error = bpf_map_update_elem(&fl_flows, key, &established, BPF_NOEXIST);
-  if (error == 0) {
-    count(FL_COUNT_flows_established);
-  } else if (!bpf_map_lookup_elem(&fl_flows, key)) {  // else another CPU was faster
-    return false;
-  }
+  if (error != 0 && !bpf_map_lookup_elem(&fl_flows, key)) return FL_FLOW_FULL;
   add_flags(&slot->flags, FL_FLOW_ESTABLISHED);
+  if (error == 0) {  // else another CPU was faster with this flow, and sees to the claim
+    const __u32 claim = *(volatile __u32*)&slot->claim;
+    const __u32 time = now() | 1;
+    const __u32 renewed = time != claim ? time : time + 2;
+    if (!owns_slot(key, flow, slot) ||
+        __sync_val_compare_and_swap(&slot->claim, claim, renewed) != claim) {
+      bpf_map_delete_elem(&fl_flows, key);
+      return FL_FLOW_BEGINS_ANEW;
+    }
+    count(FL_COUNT_flows_established);
+  }
   bpf_map_delete_elem(&fl_new_flows, key);
-  return true;
+  return FL_FLOW_GOES_ON;
 }
-
-enum fl_standing { FL_FLOW_GOES_ON, FL_FLOW_BEGINS_ANEW, FL_FLOW_FULL };
 
 static __noinline int begin_direct(void* ctx, const struct fl_packet* packet, __u32 place,
                                    struct fl_path* path);
@@ -44,7 +54,7 @@ static __noinline int advance_flow(const struct fl_packet* packet, const struct 
   if (established || !(slot->flags & FL_FLOW_ANSWERED) || packet->tcp_flags & FL_TCP_SYN) {
     return FL_FLOW_GOES_ON;
   }
-  return establish(key, flow, slot) ? FL_FLOW_GOES_ON : FL_FLOW_FULL;
+  return establish(key, flow, slot);
 }
 
 // Does the flow's endpoint have to be looked at? Datagrams, since nothing else tells their sender
@@ -192,9 +202,12 @@ FL_INLINE int decide(void* ctx, const struct fl_packet* packet, __u32 place, str
     struct fl_return* slot =
         find_return(settings, &packet->source, packet->source_port, &packet->destination,
                     packet->destination_port, packet->protocol);
-    if (slot && settings->handover == FL_HANDOVER_ASIDE && !still_awaits(settings, packet, slot)) {
-      slot->claim = 0;
-      return FL_VERDICT_PASS;
+    if (slot && settings->handover == FL_HANDOVER_ASIDE) {
+      const __u32 claim = *(volatile __u32*)&slot->claim;
+      if (!still_awaits(settings, packet, slot)) {
+        __sync_val_compare_and_swap(&slot->claim, claim, 0);
+        return FL_VERDICT_PASS;
+      }
     }
     *returned = slot != 0;
     if (slot) return answer(settings, packet, slot, path);

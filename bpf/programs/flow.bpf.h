@@ -2,8 +2,9 @@
 //
 // A slot of `fl_returns` belongs to the flow whose identity it holds (owns_slot). Its `claim` is
 //   0            free;
-//   otherwise    the clock (lowest bit set) when it was taken, by compare-and-swap from the value
-//                read before: of two that take a slot at once, one wins.
+//   otherwise    the clock (lowest bit set) when it was taken, or when its flow was established, by
+//                compare-and-swap from the value read before: of two that take a slot at once, one
+//                wins.
 // A slot may also be taken while claimed, once it is abandoned (slot_abandoned): its flow was
 // evicted from `fl_new_flows` or closed. Both the claim and last_seen must be old for that, so a
 // slot that somebody is filling at this moment is never taken. A flow that may have lost its slot

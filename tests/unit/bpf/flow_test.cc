@@ -1,10 +1,14 @@
 // The life of a flow: when it is established, when it ends, what it holds on to, and what happens
 // when there is no room for another one.
+#include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <sys/socket.h>
 
+#include <atomic>
+#include <optional>
 #include <set>
+#include <thread>
 
 #include "base/fd.h"
 #include "tests/unit/bpf/packet_fixture.h"
@@ -217,6 +221,90 @@ TEST_F(FlowLife, ADatagramStraightToTheEndpointEndsAQuestionThatWasAnswered) {
   expect_forward(answer, udp(kService, kClient).ttl(63));
   expect_pass(straight);
   expect_pass(answer);
+}
+
+class Establishing : public FlowLife {
+ protected:
+  static constexpr std::string_view kEndpoint = "10.1.0.2:8080";
+
+  // The established flow of the client with this port, if it is one.
+  std::optional<fl_flow> established_flow(uint16_t port) {
+    const fl_flow_key key = {.client = wire("10.1.0.5"),
+                             .frontend = served_.frontend,
+                             .client_port = wire(port),
+                             .protocol = IPPROTO_UDP,
+                             .zero = 0};
+    fl_flow flow = {};
+    return datapath().get(Map::kFlows, key, flow) ? std::optional(flow) : std::nullopt;
+  }
+  fl_return slot_of(const fl_flow& flow) {
+    fl_return slot = {};
+    EXPECT_TRUE(datapath().get(Map::kReturns, flow.slot, slot));
+    return slot;
+  }
+};
+
+// Who read before that the slot may be taken, or freed, and goes on to do so now, must fail: it is
+// given up by an exchange with the claim that was read.
+TEST_F(Establishing, RenewsTheClaimOnTheSlot) {
+  serve_two(IPPROTO_UDP);
+  run(udp(kClient, kService));
+  run(udp(kEndpoint, kClient));
+  ASSERT_EQ(datapath().flows().size(), 1U);
+  const uint32_t before = slot_of(datapath().flows()[0].value).claim;
+  run(udp(kClient, kService));
+  ASSERT_TRUE(established_flow(4000));
+  EXPECT_NE(slot_of(*established_flow(4000)).claim, before);
+  EXPECT_NE(slot_of(*established_flow(4000)).claim, 0U);
+}
+
+// A question by the service and one straight to the endpoint, from one port at one time: the flow
+// is established or gives its slot up, not both.
+TEST_F(Establishing, WhileItsClientSpeaksStraightToTheEndpoint) {
+  serve_two(IPPROTO_UDP);
+  constexpr uint16_t kFirst = 10'000;
+  constexpr uint16_t kRounds = 5'000;
+  const auto client = [](uint16_t round) { return "10.1.0.5:" + std::to_string(kFirst + round); };
+  const int program = datapath().object().fd(Program::kIngress);
+  const uint32_t device = datapath().device("pod0");
+  std::atomic<uint16_t> begun{0}, done{0};
+  std::thread straight([&, here = ::sched_getcpu()] {
+    cpu_set_t others;  // all but the one on which this fixture runs; it may be the only one
+    CPU_ZERO(&others);
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+      if (cpu != here) CPU_SET(cpu, &others);
+    }
+    ::sched_setaffinity(0, sizeof others, &others);
+    for (uint16_t round = 1; round <= kRounds; ++round) {
+      const harness::Packet packet = udp(client(round), kEndpoint);
+      harness::Bytes out(packet.size() + 512);
+      __sk_buff skb = {};
+      skb.ifindex = skb.ingress_ifindex = device;
+      LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = packet.bytes().data(),
+                  .data_out = out.data(), .data_size_in = static_cast<uint32_t>(packet.size()),
+                  .data_size_out = static_cast<uint32_t>(out.size()), .ctx_in = &skb,
+                  .ctx_size_in = sizeof skb);
+      while (begun.load() < round) std::this_thread::yield();
+      for (std::atomic<int> pause = round % 64 * 8; pause > 0;) --pause;
+      EXPECT_EQ(::bpf_prog_test_run_opts(program, &options), 0);
+      done = round;
+    }
+  });
+  int stayed = 0;
+  for (uint16_t round = 1; round <= kRounds; ++round) {
+    const harness::Packet question = udp(client(round), kService);
+    run(question);
+    run(udp(kEndpoint, client(round)));
+    begun = round;
+    run(question);
+    while (done.load() < round) std::this_thread::yield();
+    const auto flow = established_flow(static_cast<uint16_t>(kFirst + round));
+    if (!flow) continue;
+    ++stayed;
+    EXPECT_NE(slot_of(*flow).claim, 0U) << "round " << round;
+  }
+  straight.join();
+  EXPECT_GT(stayed, 0);
 }
 
 TEST_F(FlowLife, TwoServicesWithTheSameEndpoint) {
