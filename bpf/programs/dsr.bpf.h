@@ -164,7 +164,7 @@ static __noinline int tunnel_skb(struct __sk_buff* skb, const struct fl_packet* 
   if (packet->first_fragment) remember_fragment(packet);
   struct fl_route* route = find_route(skb, settings, packet, wire_length(skb, packet) + header,
                                       &path->source, &path->destination, false);
-  const int passage = route ? judge_route(route, path) : FL_PASSAGE_CLOSED;
+  const int passage = route ? judge_route(route, path, egress) : FL_PASSAGE_CLOSED;
   if (route && passage == FL_PASSAGE_TOO_NARROW) return FL_ACT_TOO_BIG + route->mtu - header;
   if (!route || passage != FL_PASSAGE_AWAY) return drop_skb(FL_DROP_no_route);
   if (!egress && packet->hop_limit <= 1) return drop_skb(FL_DROP_hop_limit);

@@ -22,7 +22,7 @@ FL_INLINE __u32 wire_length(const struct __sk_buff* skb, const struct fl_packet*
 
 enum fl_passage { FL_PASSAGE_AWAY, FL_PASSAGE_STACK, FL_PASSAGE_TOO_NARROW, FL_PASSAGE_CLOSED };
 
-FL_INLINE int judge_route(const struct fl_route* route, const struct fl_path* path) {
+FL_INLINE int judge_route(const struct fl_route* route, const struct fl_path* path, bool egress) {
   switch (route->result) {
     case BPF_FIB_LKUP_RET_SUCCESS:
     case BPF_FIB_LKUP_RET_NO_NEIGH:
@@ -34,7 +34,9 @@ FL_INLINE int judge_route(const struct fl_route* route, const struct fl_path* pa
       return is_node_address(&path->destination) ? FL_PASSAGE_STACK : FL_PASSAGE_CLOSED;
     case BPF_FIB_LKUP_RET_FWD_DISABLED:
     case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-      return FL_PASSAGE_STACK;  // its own routing knows these
+      // Its own routing knows these, but takes nothing from outside that bears an address of its
+      // own.
+      return !egress && is_node_address(&path->source) ? FL_PASSAGE_CLOSED : FL_PASSAGE_STACK;
     default:
       return FL_PASSAGE_CLOSED;
   }
@@ -67,7 +69,7 @@ static __noinline int send_on(struct __sk_buff* skb, const struct fl_packet* pac
   }
   struct fl_route* route =
       route_of_path(skb, packet, wire_length(skb, packet), path, (how & FL_SEND_MASQUERADED) != 0);
-  const int passage = route ? judge_route(route, path) : FL_PASSAGE_CLOSED;
+  const int passage = route ? judge_route(route, path, egress) : FL_PASSAGE_CLOSED;
   if (!route || passage == FL_PASSAGE_CLOSED) return drop_skb(FL_DROP_no_route);
   if (passage == FL_PASSAGE_TOO_NARROW) {
     // The stack fragments, but takes no packet from outside that bears an address of its own.
@@ -127,10 +129,10 @@ __noinline int serve_flow(struct __sk_buff* skb, const struct fl_packet* packet,
     }
     remember_fragment(packet);
   }
+  const __u32 how = (egress ? FL_SEND_EGRESS : 0) | (returned ? FL_SEND_RETURNED : 0) |
+                    (is_masqueraded(packet, &path, returned) ? FL_SEND_MASQUERADED : 0);
   count(returned ? FL_COUNT_returned : FL_COUNT_forwarded);
-  return send_on(skb, packet, &path,
-                 (egress ? FL_SEND_EGRESS : 0) | (returned ? FL_SEND_RETURNED : 0) |
-                     (is_masqueraded(packet, &path, returned) ? FL_SEND_MASQUERADED : 0));
+  return send_on(skb, packet, &path, how);
 }
 
 // What is not ours may be as broken as it likes.

@@ -56,6 +56,19 @@ TEST_F(Way, ForwardingIsOff) {
   }
 }
 
+// The stack takes nothing from outside that bears an address of the node.
+TEST_F(Way, WhatBearsTheNodesAddressIsNotLeftToTheStack) {
+  serve_both("10.1.0.2:8080", "[fd01::2]:8080");
+  for (const char* key : {"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"}) {
+    ASSERT_TRUE(datapath().netns().sysctl(key, "0"));
+  }
+  expect_drop(tcp("198.51.100.77:1", "10.96.0.1:80").flags("S"), "no_route");
+  expect_drop(udp("[2001:db8::77]:2", "[fd96::1]:80"), "no_route");
+  for (const char* key : {"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"}) {
+    ASSERT_TRUE(datapath().netns().sysctl(key, "1"));
+  }
+}
+
 TEST_F(Way, FramesForOthersAreNotOurs) {
   serve_both("10.1.0.2:8080", "[fd01::2]:8080");
   expect_pass(tcp("10.1.0.5:1", "10.96.0.1:80").ethernet(1, 9));
