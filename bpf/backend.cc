@@ -3,6 +3,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
+#include <netinet/in.h>
 
 #include <array>
 #include <chrono>
@@ -15,6 +16,7 @@
 #include "base/log.h"
 #include "bpf/adopted_flows.h"
 #include "bpf/attach.h"
+#include "bpf/conntrack_entries.h"
 #include "bpf/devices.h"
 #include "bpf/layout.h"
 #include "bpf/map_rows.h"
