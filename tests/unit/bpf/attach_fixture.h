@@ -18,7 +18,7 @@
 namespace fairlead::bpf::testing {
 
 inline constexpr std::string_view kPinPath = "/sys/fs/bpf/fairlead";
-std::string pins_of_this_layout();  // the directory below it: ".../v1"
+std::string pins_of_this_layout();          // the directory below it: ".../v1"
 inline constexpr uint32_t kPassedMark = 7;  // of packets that the ingress program has seen
 
 // Output of a shell command, or "FAILED: " and its output.
