@@ -256,9 +256,9 @@ TEST_P(Conntrack, TheUnknownIsNotKept) {
 // As a kernel without NAT for one family answers; each flow of it is refused for itself alone when
 // others of it are taken.
 TEST_P(Conntrack, AFamilyThatIsRefusedCostsTheOtherNothing) {
-  constexpr int kMany = 200;
+  constexpr size_t kMany = 200;
   std::vector<TrackedFlow> flows;
-  for (int i = 0; i < kMany; ++i) {
+  for (size_t i = 0; i < kMany; ++i) {
     TrackedFlow impossible = flow(1, 20000);
     impossible.client = wire(v4() ? "fd00::1" : "10.0.0.1");  // and all else of the other family
     flows.push_back(impossible);
