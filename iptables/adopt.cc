@@ -134,10 +134,7 @@ void FamilyTable::adopt(Tables installed) {
               std::any_of(wanted.begin(), wanted.end(), [&, &n = name](const Jump& j) {
                 return j.table == table && j.from == n && same_rule(j.rule, rule);
               });
-          // In a built-in chain it is an older proxy's; in a chain of others it is theirs.
-          const bool built_in = name == "PREROUTING" || name == "INPUT" || name == "FORWARD" ||
-                                name == "OUTPUT" || name == "POSTROUTING";
-          if (!ours && built_in) {
+          if (!ours && is_proxy_jump(table, name, rule)) {
             adopted_jumps_.push_back({table, name, std::move(rule)});
           } else if (!ours) {
             foreign_targets_.insert(target);

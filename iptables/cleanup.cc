@@ -51,11 +51,9 @@ void plan_removal(Table table, const SavedTable& installed, const Scope& scope,
   std::vector<std::string_view> named_by_others;
   for (const auto& [name, rules] : installed) {
     if (goes(name)) continue;
-    const bool built_in = name == "PREROUTING" || name == "INPUT" || name == "FORWARD" ||
-                          name == "OUTPUT" || name == "POSTROUTING";
     for (const std::string& rule : rules) {
       if (!goes(target_of(rule))) continue;
-      if (built_in) {
+      if (is_proxy_jump(table, name, rule)) {
         input.remove(table, name, rule);
       } else {
         named_by_others.push_back(target_of(rule));

@@ -7,6 +7,8 @@
 #include <array>
 #include <iterator>
 
+#include "iptables/save_text.h"
+
 namespace fairlead::iptables {
 
 using dataplane::Address;
@@ -166,6 +168,50 @@ bool is_proxy_chain(Table table, std::string_view name) {
       return name == kOwner || name == kIpvsOwner;
   }
   return false;
+}
+
+bool is_proxy_jump(Table table, std::string_view chain, std::string_view rule) {
+  struct Way {
+    Table table;
+    std::string_view from;
+    std::string_view to;
+  };
+  constexpr std::array<Way, 20> ways = {{
+      {Table::kNat, "PREROUTING", kServices},
+      {Table::kNat, "OUTPUT", kServices},
+      {Table::kNat, "POSTROUTING", kPostrouting},
+      {Table::kFilter, "INPUT", kServices},
+      {Table::kFilter, "INPUT", kExternalServices},
+      {Table::kFilter, "INPUT", kNodePorts},
+      {Table::kFilter, "INPUT", kProxyFirewall},
+      {Table::kFilter, "INPUT", kFirewall},
+      {Table::kFilter, "INPUT", "KUBE-NODE-PORT"},
+      {Table::kFilter, "INPUT", "KUBE-IPVS-FILTER"},
+      {Table::kFilter, "FORWARD", kServices},
+      {Table::kFilter, "FORWARD", kExternalServices},
+      {Table::kFilter, "FORWARD", kForward},
+      {Table::kFilter, "FORWARD", kProxyFirewall},
+      {Table::kFilter, "OUTPUT", kServices},
+      {Table::kFilter, "OUTPUT", kExternalServices},
+      {Table::kFilter, "OUTPUT", kProxyFirewall},
+      {Table::kFilter, "OUTPUT", kFirewall},
+      {Table::kFilter, "OUTPUT", "KUBE-IPVS-OUT-FILTER"},
+      {Table::kFilter, "OUTPUT", "KUBE-IPVS-FILTER"},
+  }};
+  const std::string_view target = target_of(rule);
+  if (std::none_of(ways.begin(), ways.end(), [&](const Way& way) {
+        return way.table == table && way.from == chain && way.to == target;
+      })) {
+    return false;
+  }
+  const std::string text = canonical(rule);
+  for (std::string_view rest = text; !rest.empty();) {
+    const std::string_view option = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(option.size() + 1);
+    if (option.starts_with("-j ") || option.starts_with("--comment ")) continue;
+    if (option != "--ctstate NEW") return false;
+  }
+  return true;
 }
 
 std::string_view lower_case(Protocol protocol) {

@@ -50,6 +50,11 @@ std::string endpoint_chain(const dataplane::EntryKey& key,
 bool is_service_chain(std::string_view name);
 // Any chain that kube-proxy (iptables or IPVS) or Fairlead makes, but for KUBE-FIREWALL.
 bool is_proxy_chain(Table table, std::string_view name);
+// A rule of a built-in chain (as iptables-save prints it, without "-A CHAIN") that kube-proxy, in
+// any of its modes, or Fairlead puts there to lead to its chains. What leads to them from
+// elsewhere, or looks at more than the connection's state, is somebody else's, who makes use of
+// them.
+bool is_proxy_jump(Table table, std::string_view chain, std::string_view rule);
 
 // A rule in the order in which iptables-save prints its parts; empty parts are left out. `source`,
 // `destination` and `in` may begin with "! ".

@@ -33,6 +33,19 @@ TEST(ChainNames, OursAndOthers) {
   EXPECT_FALSE(is_proxy_chain(Table::kNat, "CNI-HOSTPORT-DNAT"));
 }
 
+TEST(ProxyJump, IsOneThatAProxyMakes) {
+  const std::string portals = "-m comment --comment \"kubernetes service portals\" -j ";
+  const std::string fresh = "-m conntrack --ctstate NEW ";
+  EXPECT_TRUE(is_proxy_jump(Table::kNat, "PREROUTING", portals + "KUBE-SERVICES"));
+  EXPECT_TRUE(is_proxy_jump(Table::kFilter, "INPUT", fresh + portals + "KUBE-SERVICES"));
+  EXPECT_TRUE(is_proxy_jump(Table::kFilter, "INPUT", "-j KUBE-FIREWALL"));
+  EXPECT_FALSE(is_proxy_jump(Table::kNat, "PREROUTING", "-p tcp -j KUBE-SERVICES"));
+  EXPECT_FALSE(is_proxy_jump(Table::kNat, "PREROUTING", "-g KUBE-SERVICES"));
+  EXPECT_FALSE(is_proxy_jump(Table::kNat, "PREROUTING", portals + "KUBE-MARK-MASQ"));
+  EXPECT_FALSE(is_proxy_jump(Table::kNat, "POSTROUTING", portals + "KUBE-SERVICES"));
+  EXPECT_FALSE(is_proxy_jump(Table::kFilter, "CNI-FORWARD", portals + "KUBE-FORWARD"));
+}
+
 TEST(Rule, CannotBeEndedByAComment) {
   RuleText rule{.source = {}, .comment = "a\" -j ACCEPT\n-A INPUT `x`", .target = "DROP"};
   EXPECT_EQ(rule.to_string(), "-m comment --comment \"a? -j ACCEPT?-A INPUT ?x?\" -j DROP");

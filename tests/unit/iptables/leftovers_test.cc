@@ -243,7 +243,8 @@ TEST_P(IptablesLeftovers, AFailedRemovalOfAnotherModesRulesIsMadeUpFor) {
   put(1, 1);
   for (const char* at : {"-D INPUT -j KUBE-IPVS-FILTER", "-X KUBE-IPVS-FILTER"}) {
     SCOPED_TRACE(at);
-    run("*nat\n:KUBE-LOAD-BALANCER - [0:0]\n-A PREROUTING -j KUBE-LOAD-BALANCER\nCOMMIT\n"
+    run("*nat\n:KUBE-LOAD-BALANCER - [0:0]\n-A PREROUTING -m comment --comment \"as it was\" "
+        "-j KUBE-SERVICES\n-A KUBE-SERVICES -j KUBE-LOAD-BALANCER\nCOMMIT\n"
         "*filter\n:KUBE-IPVS-FILTER - [0:0]\n-A INPUT -j KUBE-IPVS-FILTER\nCOMMIT\n");
     restart();
     tool_->fail_once_at = at;
@@ -256,7 +257,37 @@ TEST_P(IptablesLeftovers, AFailedRemovalOfAnotherModesRulesIsMadeUpFor) {
     expect_exact();
     EXPECT_EQ(everything().find("KUBE-IPVS-FILTER"), std::string::npos);
     EXPECT_EQ(everything().find("KUBE-LOAD-BALANCER"), std::string::npos);
+    EXPECT_EQ(everything().find("as it was"), std::string::npos);
   }
+}
+
+// In a built-in chain, too, a rule is an older proxy's only if a proxy would have written it there.
+TEST_P(IptablesLeftovers, OthersRulesThatUseOursSurvive) {
+  put(1, 1);
+  apply(true);
+  const std::vector<std::string> foreign = {
+      "-A PREROUTING -p tcp -m tcp --dport 9999 -j KUBE-MARK-MASQ",
+      "-A PREROUTING -p tcp -m tcp --dport 9998 -j KUBE-SERVICES",
+      "-A OUTPUT -m comment --comment theirs -j KUBE-NODEPORTS"};
+  std::string input = "*nat\n";
+  for (const std::string& rule : foreign) input += rule + "\n";
+  run(input + "-A PREROUTING -m comment --comment older -j KUBE-SERVICES\nCOMMIT\n");
+  const auto expect_theirs = [&](const char* when) {
+    SCOPED_TRACE(when);
+    const std::string nat = saved(Family::kIPv4, "nat");
+    for (const std::string& rule : foreign) EXPECT_NE(nat.find(rule), std::string::npos) << nat;
+    EXPECT_NE(nat.find("-A KUBE-MARK-MASQ -j MARK"), std::string::npos) << "does what it did";
+  };
+  restart();
+  apply(true);
+  expect_theirs("restarted");
+  EXPECT_EQ(everything().find("older"), std::string::npos);
+  expect_exact();
+  ASSERT_TRUE(backend_->remove_all());
+  expect_theirs("cleaned up");
+  EXPECT_EQ(everything().find("-A KUBE-SERVICES"), std::string::npos);
+  EXPECT_EQ(everything().find("-j KUBE-POSTROUTING"), std::string::npos);
+  ASSERT_TRUE(backend_->remove_all()) << "what others hold is nothing left over";
 }
 
 TEST_P(IptablesLeftovers, SomebodyElseRemovesAnotherModesRules) {
