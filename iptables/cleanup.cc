@@ -1,6 +1,9 @@
 #include "iptables/cleanup.h"
 
+#include <fmt/format.h>
+
 #include <array>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -81,13 +84,56 @@ bool has_our_guard(Tool& tool, dataplane::Family family) {
   return listing.ok() && listing->find(kLocalnetComment) != std::string::npos;
 }
 
+// kConflict when rules of a proxy stand without a mark that says whose they are. In two questions:
+// others' tables may be large.
+Status nothing_stays(Tool& tool, dataplane::Family family, std::string_view owner) {
+  struct Sign {
+    Table table;
+    std::string_view chain;
+  };
+  const auto stands = [&](const Sign& sign) {
+    const Result<std::string> listing = tool.list_chain(family, to_string(sign.table), sign.chain);
+    return listing.ok() && listing->find("-A " + std::string(sign.chain)) != std::string::npos;
+  };
+  if (!stands({Table::kNat, kServices}) && !stands({Table::kFilter, kForward})) return {};
+  bool ipvs = false;
+  ASSIGN_OR_RETURN(ipvs, tool.has_chain(family, "mangle", kIpvsOwner));
+  if (ipvs) return {};  // that mode's
+
+  std::string text;
+  ASSIGN_OR_RETURN(text, tool.save(family, ""));
+  std::string names;
+  size_t services = 0;
+  for (const Table table : kTables) {
+    SavedTable saved;
+    ASSIGN_OR_RETURN(saved, parse_save(text, to_string(table)));
+    std::set<std::string_view> named;  // in the order of names
+    for (const auto& [name, rules] : saved) {
+      if (is_service_chain(name)) ++services;
+      if (is_proxy_chain(table, name) && !is_service_chain(name)) named.insert(name);
+    }
+    for (const std::string_view name : named) {
+      names += fmt::format("{}{} {}", names.empty() ? "" : ", ", to_string(table), name);
+    }
+  }
+  return Status::error(
+      StatusCode::kConflict, "remove",
+      fmt::format("{} rules of iptables-{}", to_string(family), to_string(tool.variant())),
+      fmt::format(
+          "{} and {} chains of services stay: chain {} of table mangle, by which Fairlead "
+          "knows its own, is missing. If another proxy runs here, they are its. If not, run "
+          "fairlead-proxy --proxy-mode=iptables once, which takes them over, and clean up "
+          "again",
+          names, services, owner));
+}
+
 }  // namespace
 
 Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner,
                     const std::string& localnet_file) {
   Scope scope;
   ASSIGN_OR_RETURN(scope.owned, tool.has_chain(family, "mangle", owner));
-  if (!scope.owned && !has_our_guard(tool, family)) return {};
+  if (!scope.owned && !has_our_guard(tool, family)) return nothing_stays(tool, family, owner);
   std::array<SavedTable, 3> installed;
   const std::array<Table, 3> tables = {Table::kNat, Table::kFilter, Table::kMangle};
   std::string text;
@@ -105,6 +151,7 @@ Status remove_rules(Tool& tool, dataplane::Family family, std::string_view owner
     plan_removal(table, installed[static_cast<size_t>(table)], scope, input);
     if (!input.empty()) RETURN_IF_ERROR(tool.restore(family, input.text()));
   }
+  if (!scope.owned) return nothing_stays(tool, family, owner);
   return {};
 }
 

@@ -13,8 +13,8 @@ namespace fairlead::iptables {
 
 // When table mangle has the chain `owner`, removes all of kube-proxy's and Fairlead's chains of
 // this family and the jumps to them that a proxy has put into built-in chains. Without it the rules
-// are somebody else's, whatever their names. Chains that others' rules lead to are emptied and
-// stay.
+// are somebody else's, whatever their names: kConflict, with the chains that stay and what to do,
+// unless they are mode ipvs's. Chains that others' rules lead to are emptied and stay.
 //
 // KUBE-FIREWALL goes when the kubelet has no part in it and nothing is left to guard: the file
 // `localnet_file` is set to 0 before, if it was Fairlead that had set it, else its guard stays

@@ -82,7 +82,7 @@ size_t FamilyTable::rules(Table table) const {
 }
 
 void FamilyTable::note_stamps() {
-  for (const Table table : {Table::kNat, Table::kFilter}) {
+  for (const Table table : kTables) {
     const Result<uint64_t> stamp = tool_.stamp(family_, to_string(table));
     if (stamp) stamps_[static_cast<size_t>(table)] = *stamp;
   }

@@ -174,9 +174,9 @@ class FamilyTable {
 
   boost::unordered_flat_set<std::string> stray_;  // found by the audit that runs now
 
-  std::array<uint64_t, 2> stamps_{};
-  bool localnet_is_ours_ = false;  // Fairlead has set route_localnet: this run or an earlier one
-  bool uncertain_ = false;         // a run failed: how far it came is not known
+  std::array<uint64_t, 3> stamps_{};  // by Table
+  bool localnet_is_ours_ = false;     // Fairlead has set route_localnet: this run or an earlier one
+  bool uncertain_ = false;            // a run failed: how far it came is not known
   uint64_t operations_ = 0;
   uint64_t runs_ = 0;
   Work work_ = Work::kFullSync;

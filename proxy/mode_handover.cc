@@ -17,6 +17,7 @@ ModeHandover::ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> othe
 
 bool ModeHandover::step(Other& other, Time now) const {
   constexpr std::chrono::seconds kRetry{30};
+  constexpr std::chrono::hours kRetryOthers{1};  // may be somebody else's
   if (now < other.next_step) return false;
   if (!other.released) {
     const Result<std::chrono::seconds> wait = other.backend->release();
@@ -39,6 +40,7 @@ bool ModeHandover::step(Other& other, Time now) const {
                 removed.message());
   }
   other.next_step = now + kRetry;
+  if (removed.code() == StatusCode::kConflict) other.next_step = now + kRetryOthers;
   return false;
 }
 

@@ -243,6 +243,7 @@ TEST_P(IptablesBackend, PutsBackWhatSomebodyBroke) {
            "*nat\n-F\n-X\nCOMMIT\n",
            "*nat\n:KUBE-SVC-BBBBBBBBBBBBBBBB - [0:0]\nCOMMIT\n",
            "*filter\n-F FORWARD\n-F KUBE-FORWARD\nCOMMIT\n",
+           "*mangle\n-F\n-X\nCOMMIT\n",
        }) {
     SCOPED_TRACE(damage);
     EXPECT_FALSE(backend_->disturbed());

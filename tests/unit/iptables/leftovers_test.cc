@@ -132,7 +132,8 @@ TEST_P(IptablesLeftovers, RouteLocalnetNeverStandsWithoutItsGuard) {
 
   set(0);
   restart();
-  run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\n-X FAIRLEAD-IPTABLES\nCOMMIT\n");  // as IPVS does
+  run("*mangle\n:FAIRLEAD-IPTABLES - [0:0]\n-X FAIRLEAD-IPTABLES\n"
+      ":FAIRLEAD-IPVS - [0:0]\nCOMMIT\n");  // as IPVS does
   ASSERT_TRUE(backend_->remove_all());
   EXPECT_EQ(is(), 0);
   EXPECT_FALSE(guarded());
@@ -223,8 +224,20 @@ TEST_P(IptablesLeftovers, CleanupLeavesAnotherProxysRules) {
       localnet_rule() + "\nCOMMIT\n");
   const std::string before = everything();
   // Of IPv6 the mark is still there.
-  ASSERT_TRUE(remove_rules(*tool_, Family::kIPv4, kOwner, route_localnet_));
+  const Status left = remove_rules(*tool_, Family::kIPv4, kOwner, route_localnet_);
+  EXPECT_EQ(left.code(), StatusCode::kConflict) << "nothing is removed, and that is said";
+  for (const char* told : {"KUBE-SERVICES", "KUBE-FORWARD", "FAIRLEAD-IPTABLES",
+                           "--proxy-mode=iptables", to_string(GetParam()).data()}) {
+    EXPECT_NE(left.message().find(told), std::string::npos) << told << ": " << left.message();
+  }
   EXPECT_EQ(everything(), before);
+  EXPECT_EQ(backend_->remove_all().code(), StatusCode::kConflict);
+  EXPECT_NE(everything().find("IPv4nat-A KUBE-SERVICES"), std::string::npos) << "still theirs";
+  EXPECT_EQ(everything().find("IPv6nat-A KUBE-SERVICES"), std::string::npos) << "ours went";
+  // What the message says helps.
+  restart();
+  ASSERT_TRUE(backend_->remove_all());
+  EXPECT_EQ(everything().find("KUBE-"), std::string::npos) << everything();
 }
 
 TEST_P(IptablesLeftovers, AnotherModesChainsGo) {
