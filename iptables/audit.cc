@@ -20,8 +20,8 @@ Status FamilyTable::entries_shared(SharedRules& wanted) const {
       wanted[{rule.table, rule.chain}].push_back(std::move(rule.rule));
     }
   }
-  for (const auto& [address, count] : cluster_ips_) {
-    wanted[{Table::kFilter, kClusterIps}].push_back(cluster_ip_rule(address));
+  for (const auto& [rule, uses] : common_) {
+    wanted[{rule.table, rule.chain}].push_back(rule.rule);
   }
   return {};
 }

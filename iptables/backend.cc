@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <string>
 #include <utility>
 
 #include "base/log.h"
@@ -30,17 +32,20 @@ bool plain_interface_name(const std::string& name) {
 
 // The legacy tool's stamp does not see every change, so its tables are read now and then anyway.
 constexpr std::chrono::minutes kBlindAudit{10};
-// Counters of rules are read by running the tool.
-constexpr std::chrono::seconds kCounterAge{30};
-
-// What a rule has counted, also before it was written anew, which sets its counter to zero.
-struct RuleCounter {
+// What rules have counted, also those that have gone or were written anew, which sets a rule's
+// counter to zero.
+struct PacketCounter {
   uint64_t total = 0;
-  uint64_t last = 0;
+  std::map<Family, std::map<std::string, uint64_t>> last;
 
-  void read(uint64_t now) {
-    total += now >= last ? now - last : now;
-    last = now;
+  void read(Family family, std::map<std::string, uint64_t> now) {
+    std::map<std::string, uint64_t>& before = last[family];
+    for (const auto& [rule, packets] : now) {
+      const auto known = before.find(rule);
+      const bool goes_on = known != before.end() && packets >= known->second;
+      total += packets - (goes_on ? known->second : 0);
+    }
+    before = std::move(now);
   }
 };
 
@@ -73,8 +78,8 @@ class IptablesBackend final : public dataplane::Backend {
   bool disturbed_ = false;  // somebody changed the tables before our last run
   std::string unreadable_;  // why the last audit could not look; empty when it could
   steady_clock::time_point last_audit_;
-  RuleCounter invalid_packets_;
-  RuleCounter localhost_packets_;
+  PacketCounter invalid_packets_;
+  PacketCounter localhost_packets_;
   steady_clock::time_point counted_;
 };
 
@@ -224,28 +229,25 @@ Result<AuditReport> IptablesBackend::audit() {
 
 void IptablesBackend::count_packets() {
   const steady_clock::time_point now = steady_clock::now();
-  if (!complete_ || (counted_ != steady_clock::time_point() && now - counted_ < kCounterAge)) {
+  if (!complete_ ||
+      (counted_ != steady_clock::time_point() && now - counted_ < options_.counter_age)) {
     return;
   }
   counted_ = now;
-  uint64_t invalid = 0;
-  uint64_t localhost = 0;
-  const auto read = [this](const FamilyTable& table, Table from, std::string_view chain,
-                           std::string_view comment) -> uint64_t {
+  const auto read = [this](PacketCounter& counter, const FamilyTable& table, Table from,
+                           std::string_view chain, std::string_view part) {
     const Result<std::string> listing =
         parts_.tool->list_chain(table.family(), to_string(from), chain);
-    return listing ? packets_of(*listing, comment) : 0;
+    if (listing) counter.read(table.family(), packets_by_rule(*listing, part));
   };
   for (const auto& table : tables_) {
     if (!options_.fixed.tcp_be_liberal) {
-      invalid += read(*table, Table::kFilter, kForward, kInvalidComment);
+      read(invalid_packets_, *table, Table::kFilter, kInvalid, "-j DROP");
     }
     if (node_ports_on_loopback(table->family(), *rules_, options_.fixed)) {
-      localhost += read(*table, Table::kNat, kPostrouting, kLocalhostComment);
+      read(localhost_packets_, *table, Table::kNat, kPostrouting, kLocalhostComment);
     }
   }
-  invalid_packets_.read(invalid);
-  localhost_packets_.read(localhost);
 }
 
 std::vector<dataplane::Counter> IptablesBackend::counters() {
@@ -260,7 +262,7 @@ std::vector<dataplane::Counter> IptablesBackend::counters() {
       {"iptables_restore_runs_total", "Runs of iptables-restore.", runs, true},
       {"iptables_endpoints", "Endpoints that the rules lead to.", endpoints, false},
       {"iptables_invalid_dropped_packets_total",
-       "Answers of pods dropped because connection tracking does not know them.",
+       "Answers from ports of services dropped because connection tracking does not know them.",
        static_cast<double>(invalid_packets_.total), true},
       {"kubeproxy_iptables_ct_state_invalid_dropped_packets_total", "",
        static_cast<double>(invalid_packets_.total), true},

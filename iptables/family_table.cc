@@ -6,7 +6,6 @@
 
 namespace fairlead::iptables {
 
-using dataplane::Address;
 using dataplane::EntryKey;
 using dataplane::ForwardingEntry;
 
@@ -17,7 +16,7 @@ struct FamilyTable::Plan {
   std::vector<std::pair<EntryKey, std::optional<Record>>> records;  // nullopt: gone
   std::vector<std::string> taken_chains;
   std::vector<std::pair<ChainId, std::string>> taken_shared;  // by canonical text
-  AddressCounts cluster_ips;                                  // by how much the counts change
+  CommonRules common;                                         // by how much the counts change
   int64_t endpoints = 0;
   RuleCounts rules{};  // by how much the records' rules become more
 };
@@ -66,7 +65,7 @@ void FamilyTable::begin(Work work) {
 
 size_t FamilyTable::rules(Table table) const {
   auto count = static_cast<size_t>(entry_rules_[static_cast<size_t>(table)]);
-  if (table == Table::kFilter) count += cluster_ips_.size();
+  for (const auto& [rule, uses] : common_) count += rule.table == table ? 1 : 0;
   if (rules_ == nullptr) return count;
   for (const FixedChain& chain : fixed_) {
     if (chain.table == table) count += chain.rules.size();
@@ -184,11 +183,15 @@ Status FamilyTable::plan_change(const Change& change, Plan& plan) const {
   plan_chains(before, after, plan);
   plan_shared(before, after, plan);
   if (known != records_.end()) {
-    for (const Address& address : cluster_ips_of(*known->second.entry)) --plan.cluster_ips[address];
+    for (SharedRule& rule : common_rules(*known->second.entry, options_.fixed)) {
+      --plan.common[std::move(rule)];
+    }
     plan.endpoints -= static_cast<int64_t>(endpoints_of(*known->second.entry));
   }
   if (record) {
-    for (const Address& address : cluster_ips_of(*record->entry)) ++plan.cluster_ips[address];
+    for (SharedRule& rule : common_rules(*record->entry, options_.fixed)) {
+      ++plan.common[std::move(rule)];
+    }
     plan.endpoints += static_cast<int64_t>(endpoints_of(*record->entry));
   }
   plan.records.emplace_back(*change.key, std::move(record));
@@ -238,33 +241,31 @@ void FamilyTable::plan_shared(const Rendered& before, const Rendered& after, Pla
   }
 }
 
-void FamilyTable::plan_cluster_ips(Plan& plan) const {
-  const ChainId chain{Table::kFilter, kClusterIps};
-  for (const auto& [address, change] : plan.cluster_ips) {
-    const auto known = cluster_ips_.find(address);
-    const int64_t before = known == cluster_ips_.end() ? 0 : known->second;
+void FamilyTable::plan_common(Plan& plan) const {
+  for (const auto& [rule, change] : plan.common) {
+    const auto known = common_.find(rule);
+    const int64_t before = known == common_.end() ? 0 : known->second;
     const bool was = before > 0;
     const bool is = before + change > 0;
     if (was == is) continue;
-    const std::string rule = cluster_ip_rule(address);
     if (!is) {
-      plan.removed.push_back({chain.first, chain.second, rule});
+      plan.removed.push_back(rule);
       continue;
     }
-    const auto adopted = adopted_shared_.find(chain);
+    const auto adopted = adopted_shared_.find({rule.table, rule.chain});
     if (adopted != adopted_shared_.end()) {
-      std::string text = canonical(rule);
+      std::string text = canonical(rule.rule);
       if (adopted->second.contains(text)) {
-        plan.taken_shared.emplace_back(chain, std::move(text));
+        plan.taken_shared.emplace_back(adopted->first, std::move(text));
         continue;
       }
     }
-    plan.added.push_back({chain.first, chain.second, rule});
+    plan.added.push_back(rule);
   }
 }
 
 Status FamilyTable::commit(Plan& plan, bool rewrite) {
-  plan_cluster_ips(plan);
+  plan_common(plan);
   if (rewrite || plan.removed.size() > options_.deletion_limit) {
     RETURN_IF_ERROR(plan_rewrites(plan));
   } else {
@@ -311,10 +312,10 @@ void FamilyTable::keep(Plan& plan) {
   }
   for (const std::string& name : plan.taken_chains) adopted_chains_.erase(name);
   for (const auto& [chain, text] : plan.taken_shared) adopted_shared_[chain].erase(text);
-  for (const auto& [address, change] : plan.cluster_ips) {
-    int64_t& count = cluster_ips_[address];
+  for (const auto& [rule, change] : plan.common) {
+    int64_t& count = common_[rule];
     count += change;
-    if (count <= 0) cluster_ips_.erase(address);
+    if (count <= 0) common_.erase(rule);
   }
   endpoints_ = static_cast<size_t>(static_cast<int64_t>(endpoints_) + plan.endpoints);
   for (size_t i = 0; i < entry_rules_.size(); ++i) entry_rules_[i] += plan.rules[i];

@@ -16,7 +16,9 @@
 #include <boost/unordered/unordered_flat_set.hpp>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -44,6 +46,8 @@ struct TableOptions {
   size_t nft_chains_per_run = 500;
   // Rules to be deleted from one chain, beyond which it is rewritten instead.
   size_t deletion_limit = 50;
+  // Counters of rules are read by running the tool, not more often than this.
+  std::chrono::seconds counter_age{30};
 };
 
 class FamilyTable {
@@ -102,12 +106,13 @@ class FamilyTable {
     RulesPointer rules;
     Style style;
   };
-  struct AddressHash {
-    size_t operator()(const dataplane::Address& address) const {
-      return dataplane::stable_hash(address.bytes());
+  struct RuleHash {
+    size_t operator()(const SharedRule& rule) const {
+      return std::hash<std::string_view>()(rule.rule);
     }
   };
-  using AddressCounts = boost::unordered_flat_map<dataplane::Address, int64_t, AddressHash>;
+  // How many entries want each of the rules that they may have in common.
+  using CommonRules = boost::unordered_flat_map<SharedRule, int64_t, RuleHash>;
   using ChainId = std::pair<Table, std::string_view>;
   using RuleCounts = std::array<int64_t, 3>;  // by Table
 
@@ -130,7 +135,7 @@ class FamilyTable {
   Status plan_change(const Change& change, Plan& plan) const;
   void plan_chains(const Rendered& before, const Rendered& after, Plan& plan) const;
   void plan_shared(const Rendered& before, const Rendered& after, Plan& plan) const;
-  void plan_cluster_ips(Plan& plan) const;
+  void plan_common(Plan& plan) const;
   Status plan_rewrites(Plan& plan) const;
   Status commit(Plan& plan, bool rewrite);
   void keep(Plan& plan);
@@ -157,7 +162,7 @@ class FamilyTable {
   std::vector<FixedChain> fixed_;
 
   boost::unordered_flat_map<dataplane::EntryKey, Record, dataplane::EntryKeyHash> records_;
-  AddressCounts cluster_ips_;
+  CommonRules common_;
   size_t endpoints_ = 0;
   Style pending_style_;  // of the delta that is being applied
   // An earlier run's, that no entry has taken over yet.

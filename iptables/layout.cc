@@ -68,13 +68,17 @@ std::vector<std::string> forward_rules(Family family, const NodeRules& rules,
                                        const FixedOptions& options) {
   std::vector<std::string> result;
   // An answer that came late and is not translated back would make the client reset a connection
-  // that lives. Only answers of pods: others' asymmetric routes are none of our business.
+  // that lives. A packet without a connection tells by its source port alone what may have been a
+  // service's; others' asymmetric routes are none of our business, nor are those who are no pods.
   if (!options.tcp_be_liberal) {
-    for (const PodMatch& pod : pod_matches(family, rules.detector)) {
-      RuleText drop{.source = pod.source, .in = pod.in, .protocol = "tcp", .target = "DROP"};
-      drop.comment = kInvalidComment;
-      drop.matches = "-m conntrack --ctstate INVALID";
-      result.push_back(drop.to_string());
+    std::vector<PodMatch> pods = pod_matches(family, rules.detector);
+    if (pods.empty()) pods.emplace_back();  // nobody knows who is one
+    for (const PodMatch& pod : pods) {
+      RuleText check{.source = pod.source, .in = pod.in, .protocol = "tcp"};
+      check.comment = "answers that connection tracking does not know";
+      check.matches = "-m conntrack --ctstate INVALID";
+      check.target = kInvalid;
+      result.push_back(check.to_string());
     }
   }
   result.push_back(RuleText{.source = {},
@@ -163,7 +167,7 @@ bool is_proxy_chain(Table table, std::string_view name) {
     case Table::kNat:
       return name == kMarkMasq || name == kPostrouting || is_service_chain(name);
     case Table::kFilter:
-      return name == "KUBE-SOURCE-RANGES-FIREWALL" || is_service_chain(name);
+      return name == kInvalid || name == "KUBE-SOURCE-RANGES-FIREWALL" || is_service_chain(name);
     case Table::kMangle:
       return name == kOwner || name == kIpvsOwner;
   }
@@ -314,6 +318,7 @@ std::vector<FixedChain> fixed_chains(Family family, const NodeRules& rules,
   chains.push_back({Table::kFilter, kExternalServices, {}, true});
   chains.push_back({Table::kFilter, kProxyFirewall, {}, true});
   chains.push_back({Table::kFilter, kNodePorts, {}, true});
+  if (!options.tcp_be_liberal) chains.push_back({Table::kFilter, kInvalid, {}, true});
   chains.push_back({Table::kFilter, kForward, forward_rules(family, rules, options)});
   chains.push_back({Table::kFilter, kCanary});
   chains.push_back({Table::kMangle, kCanary});

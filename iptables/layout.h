@@ -31,9 +31,11 @@ inline constexpr std::string_view kForward = "KUBE-FORWARD";
 inline constexpr std::string_view kFirewall = "KUBE-FIREWALL";  // shared with the kubelet
 inline constexpr std::string_view kCanary = "KUBE-PROXY-CANARY";
 // Fairlead's own: cluster IPs, to refuse ports that they do not have; marks every source but pods
-// where several matches are needed to tell a pod; in table mangle: whose all of this is.
+// where several matches are needed to tell a pod; ports of endpoints whose invalid answers are
+// dropped; in table mangle: whose all of this is.
 inline constexpr std::string_view kClusterIps = "KUBE-CLUSTER-IPS";
 inline constexpr std::string_view kMarkOffPod = "KUBE-MARK-OFF-POD";
+inline constexpr std::string_view kInvalid = "FAIRLEAD-INVALID";
 inline constexpr std::string_view kOwner = "FAIRLEAD-IPTABLES";
 inline constexpr std::string_view kIpvsOwner = "FAIRLEAD-IPVS";
 
@@ -118,9 +120,6 @@ std::string martian_rule();
 // The rule beside it, which does nothing: says that Fairlead has set route_localnet.
 std::string localnet_rule();
 inline constexpr std::string_view kLocalnetComment = "route_localnet has been set to 1 by fairlead";
-// The comment of the rule that drops answers which connection tracking does not know.
-inline constexpr std::string_view kInvalidComment =
-    "answers that connection tracking does not know";
 // The comment of the rule that counts connections to node ports on 127.0.0.0/8.
 inline constexpr std::string_view kLocalhostComment = "node ports on the loopback interface";
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <set>
 
 namespace fairlead::iptables {
 
@@ -18,6 +19,7 @@ using dataplane::Frontend;
 using dataplane::FrontendKind;
 using dataplane::NodeRules;
 using dataplane::Prefix;
+using dataplane::Protocol;
 using dataplane::Route;
 using dataplane::SourceClass;
 using dataplane::Target;
@@ -382,18 +384,33 @@ Result<Rendered> render(const ForwardingEntry& entry, const NodeRules& rules,
   return Renderer(entry, rules, options, style).run();
 }
 
-std::string cluster_ip_rule(const Address& address) {
-  return RuleText{
-      .source = {}, .destination = host_text(address), .target = reject_target(address.family())}
-      .to_string();
-}
-
-std::vector<Address> cluster_ips_of(const ForwardingEntry& entry) {
-  std::vector<Address> addresses;
+std::vector<SharedRule> common_rules(const ForwardingEntry& entry, const FixedOptions& options) {
+  std::vector<SharedRule> result;
+  std::set<Address> addresses;
   for (const Frontend& frontend : entry.frontends) {
-    if (frontend.kind == FrontendKind::kClusterIp) addresses.push_back(frontend.address.address);
+    if (frontend.kind == FrontendKind::kClusterIp) addresses.insert(frontend.address.address);
   }
-  return addresses;
+  for (const Address& address : addresses) {
+    result.push_back({Table::kFilter, kClusterIps,
+                      RuleText{.source = {},
+                               .destination = host_text(address),
+                               .target = reject_target(address.family())}
+                          .to_string()});
+  }
+  if (options.tcp_be_liberal || entry.key.protocol != Protocol::kTcp) return result;
+  std::set<uint16_t> ports;
+  for (const Choice choice : {Choice::kCluster, Choice::kLocal}) {
+    for (const Target& target : entry.choice(choice).targets) ports.insert(target.address.port);
+  }
+  for (const uint16_t port : ports) {
+    result.push_back({Table::kFilter, kInvalid,
+                      RuleText{.source = {},
+                               .protocol = "tcp",
+                               .matches = fmt::format("-m tcp --sport {}", port),
+                               .target = "DROP"}
+                          .to_string()});
+  }
+  return result;
 }
 
 std::string probability(size_t remaining) {

@@ -51,9 +51,10 @@ struct Rendered {
 Result<Rendered> render(const dataplane::ForwardingEntry& entry, const dataplane::NodeRules& rules,
                         const FixedOptions& options, const Style& style);
 
-// The rule of KUBE-CLUSTER-IPS for an address that some entry has as its cluster IP.
-std::string cluster_ip_rule(const dataplane::Address& address);
-std::vector<dataplane::Address> cluster_ips_of(const dataplane::ForwardingEntry& entry);
+// Rules that several entries may want, of which one stands while any does; each once. In
+// KUBE-CLUSTER-IPS for the entry's cluster IPs, in FAIRLEAD-INVALID for its TCP endpoints' ports.
+std::vector<SharedRule> common_rules(const dataplane::ForwardingEntry& entry,
+                                     const FixedOptions& options);
 
 // Of the first of `remaining` endpoints that are left to choose from, as iptables-save prints it:
 // xt_statistic keeps 31 bits of kube-proxy's ten decimals. Precondition: remaining > 1.

@@ -126,19 +126,26 @@ std::string_view target_of(std::string_view rule) {
   return {};
 }
 
-uint64_t packets_of(std::string_view listing, std::string_view comment) {
-  uint64_t packets = 0;
+std::map<std::string, uint64_t> packets_by_rule(std::string_view listing, std::string_view part) {
+  std::map<std::string, uint64_t> packets;
   while (const std::optional<std::string_view> line = next_line(listing)) {
-    if (line->find(comment) == std::string_view::npos) continue;
+    if (line->find(part) == std::string_view::npos) continue;
+    std::string rule;
+    std::optional<uint64_t> count;
     std::string_view rest = *line;
     while (!rest.empty()) {
-      if (next_word(rest) != "-c") continue;
-      const std::string_view count = next_word(rest);
+      const std::string_view word = next_word(rest);
+      if (word != "-c") {
+        rule += (rule.empty() ? "" : " ") + std::string(word);
+        continue;
+      }
+      const std::string_view number = next_word(rest);
+      next_word(rest);  // bytes
       uint64_t value = 0;
-      const auto parsed = std::from_chars(count.data(), count.data() + count.size(), value);
-      if (parsed.ec == std::errc()) packets += value;
-      break;
+      const auto parsed = std::from_chars(number.data(), number.data() + number.size(), value);
+      if (parsed.ec == std::errc()) count = value;
     }
+    if (count) packets[rule] += *count;
   }
   return packets;
 }

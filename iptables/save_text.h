@@ -5,6 +5,8 @@
 
 #include <boost/unordered/unordered_flat_map.hpp>
 
+#include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -30,7 +32,8 @@ bool same_rules(const std::vector<std::string>& a, const std::vector<std::string
 // What a rule jumps or goes to; empty when nothing.
 std::string_view target_of(std::string_view rule);
 
-// Packets of the rules with `comment` in what `iptables -v -S` prints.
-uint64_t packets_of(std::string_view listing, std::string_view comment);
+// Packets of each rule that has `part` in it, in what `iptables -v -S` prints. Rules are as there,
+// without their counters.
+std::map<std::string, uint64_t> packets_by_rule(std::string_view listing, std::string_view part);
 
 }  // namespace fairlead::iptables

@@ -17,6 +17,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   (void)canonical(text);
   (void)target_of(text);
-  (void)packets_of(text, "comment");
+  (void)packets_by_rule(text, "comment");
   return 0;
 }

@@ -97,10 +97,13 @@ TEST(SaveText, OrderOfMatchesIsNoDifference) {
 }
 
 TEST(SaveText, PacketsAreCounted) {
-  EXPECT_EQ(
-      packets_of("-N F\n-A F -m comment --comment \"it\" -c 7 420 -j DROP\n-A F -c 9 9\n", "it"),
-      7U);
-  EXPECT_EQ(packets_of("-A F -m comment --comment \"it\" -c x", "it"), 0U);
+  const std::map<std::string, uint64_t> expected = {
+      {"-A F -p tcp -j DROP", 7}, {"-A F -m comment --comment \"-c 1 1\" -j DROP", 9}};
+  EXPECT_EQ(packets_by_rule("-N F\n-A F -p tcp -c 7 420 -j DROP\n-A F -c 5 9\n"
+                            "-A F -m comment --comment \"-c 1 1\" -c 9 9 -j DROP\n",
+                            "DROP"),
+            expected);
+  EXPECT_TRUE(packets_by_rule("-A F -j DROP -c x", "DROP").empty());
 }
 
 }  // namespace
