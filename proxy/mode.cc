@@ -14,12 +14,6 @@
 namespace fairlead::proxy {
 namespace {
 
-struct ModeRow {
-  ProxyMode mode;
-  Status (*probe)();
-  Result<std::unique_ptr<dataplane::Backend>> (*create)(const ProxyConfig& config);
-};
-
 // What this build has, best first: "auto" takes the first whose probe is ok.
 constexpr std::array<ModeRow, 4> kModes = {{
     {ProxyMode::kEbpf, bpf::probe,
@@ -41,9 +35,9 @@ constexpr std::array<ModeRow, 4> kModes = {{
      [](const ProxyConfig& config) { return ipvs::create_backend(ipvs_options(config)); }},
 }};
 
-std::string built_modes() {
+std::string names_of(std::span<const ModeRow> modes) {
   std::string names;
-  for (const ModeRow& row : kModes) {
+  for (const ModeRow& row : modes) {
     if (!names.empty()) names += ", ";
     names += to_string(row.mode);
   }
@@ -65,9 +59,13 @@ Status try_mode(const ModeRow& row, const ProxyConfig& config, ModeChoice& choic
 }  // namespace
 
 Result<ModeChoice> choose_mode(const ProxyConfig& config) {
+  return choose_mode(config, kModes);
+}
+
+Result<ModeChoice> choose_mode(const ProxyConfig& config, std::span<const ModeRow> modes) {
   const ProxyMode asked = config.mode;
   std::string refused;
-  for (const ModeRow& row : kModes) {
+  for (const ModeRow& row : modes) {
     if (asked != ProxyMode::kAuto && row.mode != asked) continue;
     ModeChoice choice;
     const Status status = try_mode(row, config, choice);
@@ -81,7 +79,7 @@ Result<ModeChoice> choose_mode(const ProxyConfig& config) {
     refused += fmt::format("{} does not: {}", to_string(row.mode), status.message());
   }
   if (refused.empty()) {
-    refused = fmt::format("this build has: {}", built_modes());
+    refused = fmt::format("this build has: {}", names_of(modes));
   }
   return Status::error(StatusCode::kUnsupported, "run in proxy mode", std::string(to_string(asked)),
                        refused);

@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,14 @@ struct ModeChoice {
 // kUnsupported with what is missing and how to get it when the mode cannot run. There is no falling
 // back from a mode that was asked for by name.
 Result<ModeChoice> choose_mode(const ProxyConfig& config);
+
+struct ModeRow {
+  ProxyMode mode;
+  Status (*probe)();  // ok when the kernel and the tools have what it takes
+  Result<std::unique_ptr<dataplane::Backend>> (*create)(const ProxyConfig& config);
+};
+// The same among `modes`, best first. None is tried beyond the one that is chosen.
+Result<ModeChoice> choose_mode(const ProxyConfig& config, std::span<const ModeRow> modes);
 
 // To clean up after any mode that ran on this node.
 struct AllBackends {

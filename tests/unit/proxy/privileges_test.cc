@@ -105,5 +105,33 @@ TEST_F(Privileges, InitializingSaysWhatTheModeLacks) {
   EXPECT_EQ(initialized(ProxyMode::kEbpf, kAll), "ok");
 }
 
+// What `--proxy-mode=auto` takes here, and the line that the daemon logs about it.
+TEST_F(Privileges, AutoTakesTheBestModeThatTheyAllow) {
+  loaded_.config.mode = ProxyMode::kAuto;
+  ModeChoice chosen;
+  const auto choose = [&] {
+    Result<ModeChoice> choice = choose_mode(loaded_.config);
+    if (choice) chosen = std::move(*choice);
+    chosen.backend.reset();
+    return choice.status();
+  };
+  EXPECT_EQ(with(kAll, choose).message(), "ok");
+  EXPECT_EQ(chosen.mode, ProxyMode::kEbpf);
+  EXPECT_EQ(chosen.reason, "the best mode of this build, and the kernel has it");
+
+  EXPECT_EQ(with(kNetAdmin, choose).message(), "ok");
+  EXPECT_EQ(chosen.mode, ProxyMode::kNftables);
+  EXPECT_THAT(chosen.reason,
+              AllOf(HasSubstr("the best mode that works here; ebpf does not: "),
+                    HasSubstr("capabilities BPF"), Not(HasSubstr("nftables does not"))));
+
+  const Status none = with(kNone, choose);
+  EXPECT_EQ(none.code(), StatusCode::kUnsupported);
+  EXPECT_THAT(none.message(),
+              AllOf(HasSubstr("run in proxy mode auto"), HasSubstr("ebpf does not: "),
+                    HasSubstr("; nftables does not: "), HasSubstr("; iptables does not: "),
+                    HasSubstr("; ipvs does not: "), Not(HasSubstr("\n"))));
+}
+
 }  // namespace
 }  // namespace fairlead::proxy
