@@ -45,6 +45,25 @@ TEST_F(Fragments, FollowTheFirstBack) {
               udp("[fd96::1]:80", "[fd01::5]:5000").ttl(63));
 }
 
+// A part of a packet does not suffice to mend SCTP's checksum, which its ports are in.
+TEST_F(Fragments, OfSctpWhosePortsChangeAreNotServed) {
+  const auto whole = [](std::string_view from, std::string_view to) {
+    return harness::sctp(from, to).payload_size(100).may_fragment();
+  };
+  for (const bool v4 : {true, false}) {
+    const std::string client = v4 ? "10.1.0.5:400" : "[fd01::5]:500";  // each port once
+    const std::string service = v4 ? "10.96.0.1:" : "[fd96::1]:";
+    const std::string endpoint = v4 ? "10.1.0.2:8080" : "[fd01::2]:8080";
+    for (const std::string port : {"80", "8080"}) {
+      serve({.at = service + port, .protocol = 132, .endpoints = {endpoint}});
+    }
+    expect_drop(whole(client + "1", service + "80").fragment(0, 48), "unserved_protocol");
+    expect_drop(whole(client + "1", service + "80").id(2).fragment(48, 60),
+                "fragment_without_first");
+    expect_both(whole(client + "2", service + "8080"), whole(client + "2", endpoint).ttl(63));
+  }
+}
+
 // Identification, addresses and protocol together name the datagram.
 TEST_F(Fragments, OfAnotherDatagramDoNot) {
   auto whole = udp("10.1.0.5:4000", "10.96.0.1:80").may_fragment().payload_size(100);

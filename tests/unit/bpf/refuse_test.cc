@@ -176,6 +176,17 @@ TEST_F(TooBig, TowardsTheEndpoint) {
   expect_too_big(sent6, error_from("fd96::1", "fd01::5", 2, 0, sent6).rest(1280));
 }
 
+// Those who cannot be told, as in Refuse: lost, and counted.
+TEST_F(TooBig, FromOrToMoreThanASingleHost) {
+  for (const auto& source : {"0.0.0.0:4000", "224.0.0.9:4000", "255.255.255.255:4000"}) {
+    expect_drop(udp(source, "10.96.0.1:80").payload_size(1253), "too_big");
+  }
+  expect_drop(udp("[ff02::9]:4000", "[fd96::1]:80").payload_size(1233), "too_big");
+  Packet to_all = udp("10.1.0.5:4000", "10.96.0.1:80").payload_size(1253);
+  std::fill_n(to_all.bytes().begin(), 6, uint8_t{0xff});
+  expect_drop(to_all, "too_big");
+}
+
 TEST_F(TooBig, NotWhatJustFits) {
   expect_forward(udp("10.1.0.5:4000", "10.96.0.1:80").payload_size(1252),
                  udp("10.1.0.5:4000", "10.3.0.2:8080").payload_size(1252).ttl(63));
