@@ -3,14 +3,12 @@
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <sched.h>
-#include <sys/socket.h>
 
 #include <atomic>
 #include <optional>
 #include <set>
 #include <thread>
 
-#include "base/fd.h"
 #include "tests/unit/bpf/packet_fixture.h"
 
 namespace fairlead::bpf::testing {
@@ -422,26 +420,6 @@ TEST_F(Ports, OfNodePortsAreLeftAlone) {
   range(30080, 30081);
   EXPECT_EQ(next_port(), 30081);
   EXPECT_EQ(next_port(), 0);
-}
-
-TEST_F(Ports, OfSocketsTowardsTheSameEndpointAreLeftAlone) {
-  serve_two(17);
-  range(20000, 20001);
-  const Fd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  const auto in = [](std::string_view text) {
-    const auto at = harness::socket_address_of(text);
-    sockaddr_in out = {};
-    out.sin_family = AF_INET;
-    out.sin_port = htons(at.port);
-    out.sin_addr.s_addr = htonl(at.address.v4_host_order());
-    return out;
-  };
-  const sockaddr_in own = in("192.168.7.1:20000"), peer = in("10.1.0.2:8080");
-  ASSERT_EQ(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)), 0);
-  ASSERT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)), 0);
-  expect_masquerade(udp("198.51.100.7:1", kService), udp("192.168.7.1:1", "10.1.0.2:8080").ttl(63));
-  expect_drop(udp("198.51.100.7:2", kService), "ports_exhausted");
-  EXPECT_EQ(datapath().flows().at(0).value.source_port, wire(uint16_t{20001}));
 }
 
 TEST_F(Ports, EachProcessorHasItsBlock) {
