@@ -72,7 +72,6 @@ TEST_P(Ipvs, OperatorsFindWhatTheyKnow) {
         ":KUBE-SOURCE-RANGES-FIREWALL ", ":KUBE-IPVS-FILTER ", ":KUBE-IPVS-OUT-FILTER "}) {
     EXPECT_NE(rules.find(chain), std::string::npos) << chain;
   }
-  EXPECT_EQ(shell("cat /proc/sys/net/ipv4/vs/conntrack"), "1\n");
   web.remove();
   settle();
   EXPECT_FALSE(has_address(vip));
@@ -167,8 +166,15 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
   settle();
   expect_foreign();
   world().stop_proxy();
+  // The kernel's settings are made with every start.
+  const std::vector<std::string> settings = {"/proc/sys/net/ipv4/ip_forward",
+                                             "/proc/sys/net/ipv4/vs/conntrack",
+                                             "/proc/sys/net/ipv4/vs/expire_nodest_conn",
+                                             "/proc/sys/net/ipv4/vs/expire_quiescent_template"};
+  for (const std::string& file : settings) shell("echo 0 >" + file);
   ASSERT_TRUE(world().start_proxy().ok());
   settle();
+  for (const std::string& file : settings) EXPECT_EQ(shell("cat " + file), "1\n") << file;
   expect_foreign();
   world().stop_proxy();
   const Status cleaned = world().clean_up();
@@ -195,8 +201,9 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
 
 class IpvsScheduler : public Scenario {
   std::vector<std::string> flags() const override {
-    return {"--ipvs-scheduler=mh", "--ipvs-tcp-timeout=100s", "--ipvs-strict-arp=true",
-            "--ipvs-exclude-cidrs=10.97.0.0/16,2001:db8:97::/64"};
+    return {"--ipvs-scheduler=mh",       "--ipvs-tcp-timeout=100s",
+            "--ipvs-tcpfin-timeout=44s", "--ipvs-udp-timeout=55s",
+            "--ipvs-strict-arp=true",    "--ipvs-exclude-cidrs=10.97.0.0/16,2001:db8:97::/64"};
   }
 };
 FAIRLEAD_SCENARIOS_OF(IpvsScheduler, "ipvs");
@@ -213,10 +220,31 @@ TEST_P(IpvsScheduler, OptionsTakeEffect) {
   };
   EXPECT_NE(shell("ipvsadm -L -n").find(":80 mh (mh-port)"), std::string::npos)
       << shell("ipvsadm -L -n");
-  EXPECT_NE(shell("ipvsadm -L --timeout").find("Timeout (tcp tcpfin udp): 100 "),
-            std::string::npos);
+  EXPECT_EQ(shell("ipvsadm -L --timeout"), "Timeout (tcp tcpfin udp): 100 44 55\n");
   EXPECT_EQ(shell("cat /proc/sys/net/ipv4/conf/all/arp_ignore"), "1\n");
   EXPECT_EQ(shell("cat /proc/sys/net/ipv4/conf/all/arp_announce"), "2\n");
+}
+
+class IpvsSourceHash : public Scenario {
+  std::vector<std::string> flags() const override { return {"--ipvs-scheduler=sh"}; }
+};
+FAIRLEAD_SCENARIOS_OF(IpvsSourceHash, "ipvs");
+
+// By the client's address alone: it always comes to the same endpoint, others to another one.
+TEST_P(IpvsSourceHash, EveryClientHasItsEndpoint) {
+  auto web = service().endpoints({"a1", "a2", "b1", "b2"}).protocols({Protocol::kTcp});
+  web.apply();
+  const Target target = web.at_cluster_ip(family()).front();
+  Pods chosen;
+  for (int client = 0; client < harness::kOutsideAddresses; ++client) {
+    const Answer first = ask(outside(client), target);
+    ASSERT_EQ(first.fate, Fate::kAnswered) << first.to_string();
+    chosen.insert(first.endpoint);
+    for (int again = 0; again < 3; ++again) {
+      EXPECT_EQ(ask(outside(client), target).endpoint, first.endpoint) << client;
+    }
+  }
+  EXPECT_GT(chosen.size(), 1U);
 }
 
 }  // namespace
