@@ -1,5 +1,6 @@
 // The programs against the reference evaluator: random services, rendered by Tables; random
-// packets, answered, repeated, and repeated again after the services have changed.
+// packets, answered, repeated, and repeated again after the services have changed. Some come
+// through the driver's program first, as where XDP is on: what that one leaves goes on to tc.
 //
 // FAIRLEAD_DIFFERENTIAL_PACKETS says how many first packets (a benchmark runs millions),
 // FAIRLEAD_DIFFERENTIAL_SEED repeats a run.
@@ -18,6 +19,7 @@ namespace fairlead::bpf::testing {
 namespace {
 
 using dataplane::Fate;
+using harness::Packet;
 using harness::PacketBuilder;
 using harness::ParsedPacket;
 
@@ -40,6 +42,11 @@ class Differential : public PacketTest {
     dataplane::Packet packet;
     dataplane::EntryKey entry;
     ParsedPacket seen;  // by its endpoint
+  };
+  // What became of a packet.
+  struct Arrival {
+    Outcome outcome;
+    bool left_to_tc = false;  // by the driver's program, which must have had a reason
   };
   using AffinityKey = std::tuple<dataplane::EntryKey, dataplane::Choice, dataplane::Address>;
 
@@ -98,6 +105,59 @@ class Differential : public PacketTest {
     return std::find(all.begin(), all.end(), address) != all.end();
   }
 
+  // Behind out0, the one device that takes packets from XDP: the other node's pods and the outside.
+  static bool is_behind_out0(const dataplane::Address& address) {
+    static const std::vector<dataplane::Prefix> prefixes = {
+        *dataplane::Prefix::parse("10.2.0.0/16"), *dataplane::Prefix::parse("fd02::/64"),
+        *dataplane::Prefix::parse("198.51.100.0/24"), *dataplane::Prefix::parse("2001:db8::/64")};
+    return std::any_of(prefixes.begin(), prefixes.end(),
+                       [&](const auto& prefix) { return prefix.contains(address); });
+  }
+  // Flows towards it begin at the driver. One endpoint may be in both choices: what either says of
+  // its place counts.
+  static bool begins_at_driver(const dataplane::ForwardingEntry& entry,
+                               const dataplane::SocketAddress& endpoint) {
+    const auto may_be_here = [&](dataplane::Choice which) {
+      const auto& targets = entry.choice(which).targets;
+      return std::any_of(targets.begin(), targets.end(), [&](const dataplane::Target& target) {
+        return target.address == endpoint && target.maybe_local;
+      });
+    };
+    return is_behind_out0(endpoint.address) && !may_be_here(dataplane::Choice::kCluster) &&
+           !may_be_here(dataplane::Choice::kLocal);
+  }
+  // As XDP sends it on: to the other node or to the router.
+  static PacketBuilder by_driver(PacketBuilder packet, const dataplane::Address& to) {
+    const bool pod = to.to_string().starts_with(to.is_v4() ? "10.2." : "fd02:");
+    return packet.ethernet(2, pod ? 3 : 2);
+  }
+
+  Arrival arrive(const PacketBuilder& sent) {
+    Arrival out;
+    if (dice_->one_in(3)) {
+      out.outcome = datapath().run(Program::kXdp, sent);
+      sent_by_driver_ += out.outcome.verdict == kTransmit ? 1 : 0;
+      if (out.outcome.verdict != kPass) return out;
+      EXPECT_EQ(harness::difference(out.outcome.packet, sent), "") << "changed at the driver";
+      // One whole checksum in 65,536 is taken for one that a device is to finish.
+      out.left_to_tc = PacketBuilder(sent).unfinished_checksum().build() != sent.build();
+    }
+    out.outcome = datapath().run(Program::kIngress, sent);
+    return out;
+  }
+
+  // What the driver's program leaves alone whatever it is for.
+  void check_left_alone(const PacketBuilder& sent) {
+    PacketBuilder fragment = sent, later = sent, last = sent, tagged = sent;
+    for (const Packet& packet : {fragment.fragment(0, 8).build(), later.fragment(8, 5).build(),
+                                 last.ttl(1).build(), tagged.ether_type(0x8100).build()}) {
+      const Outcome got = datapath().run(Program::kXdp, packet);
+      EXPECT_EQ(got.verdict, kPass) << got.describe();
+      EXPECT_EQ(harness::difference(got.packet, packet), "");
+      EXPECT_TRUE(got.counted.empty()) << got.describe();
+    }
+  }
+
   // The first packet of a flow.
   void begin_flow() {
     const dataplane::Packet packet = random_->packet();
@@ -107,7 +167,8 @@ class Differential : public PacketTest {
     }
     const dataplane::Outcome wanted = reference_->evaluate(packet);
     const auto sent = packet_of(packet.source, packet.destination, packet.protocol, "S");
-    const Outcome got = datapath().run(Program::kIngress, sent);
+    if (dice_->one_in(8)) check_left_alone(sent);
+    const auto [got, left_to_tc] = arrive(sent);
     if (counted(got, "returned") != 0) return;  // somebody's answer, by chance
     switch (wanted.fate) {
       case Fate::kUntouched:
@@ -115,7 +176,9 @@ class Differential : public PacketTest {
           fail("touched", got, packet, wanted);
         break;
       case Fate::kDropped:
-        if (got.verdict != kDrop) fail("not dropped", got, packet, wanted);
+        if (got.verdict != kDrop || (left_to_tc && wanted.entry)) {
+          fail("not dropped", got, packet, wanted);
+        }
         break;
       case Fate::kRejected:
         if (got.verdict != kRedirect || counted(got, "rejected") != 1) {
@@ -123,6 +186,12 @@ class Differential : public PacketTest {
         }
         break;
       case Fate::kForwarded:
+        if (left_to_tc && std::all_of(wanted.targets.begin(), wanted.targets.end(),
+                                      [&wanted](const dataplane::Target& target) {
+                                        return begins_at_driver(*wanted.entry, target.address);
+                                      })) {
+          fail("left to tc", got, packet, wanted);
+        }
         check_forwarded(got, packet, wanted);
         break;
     }
@@ -131,15 +200,18 @@ class Differential : public PacketTest {
   void check_forwarded(const Outcome& got, const dataplane::Packet& packet,
                        const dataplane::Outcome& wanted) {
     const ParsedPacket seen = harness::parse(got.packet);
+    const bool at_driver = got.verdict == kTransmit;
     const auto same = [&](const dataplane::Target& target) {
-      return target.address == seen.destination;
+      return target.address == seen.destination &&
+             (!at_driver || begins_at_driver(*wanted.entry, target.address));
     };
     if (std::none_of(wanted.targets.begin(), wanted.targets.end(), same)) {
       return fail("not to one of the endpoints", got, packet, wanted);
     }
     const bool here = is_node_address(seen.destination.address);
-    if (got.verdict != (here ? kPass : kRedirect))
+    if (!at_driver && got.verdict != (here ? kPass : kRedirect)) {
       return fail("wrong verdict", got, packet, wanted);
+    }
     const bool masquerade =
         !here && (wanted.masquerade || seen.destination.address == packet.source.address);
     const dataplane::Address own = harness::address_of(seen.is_v4() ? "192.168.7.1" : "fd07::1");
@@ -150,10 +222,11 @@ class Differential : public PacketTest {
         counted(got, "ports_rewritten") == 0) {
       return fail("wrong source port", got, packet, wanted);
     }
-    const auto whole =
-        packet_of(seen.source, seen.destination, packet.protocol, "S").ttl(here ? 64 : 63);
-    if (got.packet != whole.build())
+    auto whole = packet_of(seen.source, seen.destination, packet.protocol, "S").ttl(here ? 64 : 63);
+    if (at_driver) whole = by_driver(whole, seen.destination.address);
+    if (got.packet != whole.build()) {
       return fail(harness::difference(got.packet, whole), got, packet, wanted);
+    }
     check_affinity(got, packet, wanted, seen);
     const Known known{packet, wanted.entry->key, seen};
     if (!dice_->one_in(4)) check_answer(known, wanted);
@@ -184,29 +257,43 @@ class Differential : public PacketTest {
     const dataplane::Packet& packet = known.packet;
     const bool here = is_node_address(known.seen.destination.address);
     const auto answer = packet_of(known.seen.destination, known.seen.source, packet.protocol, "SA");
-    const Outcome got =
-        datapath().run(here ? Program::kEgress : Program::kIngress, answer, {.made_here = here});
+    const Arrival arrival =
+        here ? Arrival{datapath().run(Program::kEgress, answer, {.made_here = true})}
+             : arrive(answer);
     const bool to_node = is_node_address(packet.source.address);
     const auto whole = packet_of(packet.destination, packet.source, packet.protocol, "SA")
                            .ttl(here || to_node ? 64 : 63);
-    if (got.verdict != (here || to_node ? kPass : kRedirect)) {
-      return fail("the answer is not returned", got, packet, wanted);
-    }
-    if (got.packet != whole.build()) {
-      return fail("the answer: " + harness::difference(got.packet, whole), got, packet, wanted);
-    }
+    check_continued("the answer", arrival, here || to_node, packet.source.address, whole, known,
+                    wanted);
   }
 
   // Another packet of the flow goes the same way.
   void check_again(const Known& known, const dataplane::Outcome& wanted) {
     const dataplane::Packet& packet = known.packet;
     const bool here = is_node_address(known.seen.destination.address);
-    const Outcome got = datapath().run(
-        Program::kIngress, packet_of(packet.source, packet.destination, packet.protocol, "A"));
+    const Arrival arrival =
+        arrive(packet_of(packet.source, packet.destination, packet.protocol, "A"));
     const auto whole = packet_of(known.seen.source, known.seen.destination, packet.protocol, "A")
                            .ttl(here ? 64 : 63);
-    if (got.packet != whole.build()) {
-      fail("left its way: " + harness::difference(got.packet, whole), got, packet, wanted);
+    check_continued("another packet", arrival, here, known.seen.destination.address, whole, known,
+                    wanted);
+  }
+
+  // `whole` is how it goes on towards `to`, or up the stack when `stays`.
+  void check_continued(const std::string& what, const Arrival& arrival, bool stays,
+                       const dataplane::Address& to, const PacketBuilder& whole, const Known& known,
+                       const dataplane::Outcome& wanted) {
+    const Outcome& got = arrival.outcome;
+    const bool at_driver = got.verdict == kTransmit;
+    if (at_driver ? !is_behind_out0(to) : got.verdict != (stays ? kPass : kRedirect)) {
+      return fail(what + " is not sent on", got, known.packet, wanted);
+    }
+    if (arrival.left_to_tc && is_behind_out0(to)) {
+      return fail(what + " is left to tc", got, known.packet, wanted);
+    }
+    const Packet expected = at_driver ? by_driver(whole, to) : whole;
+    if (got.packet != expected) {
+      fail(what + ": " + harness::difference(got.packet, expected), got, known.packet, wanted);
     }
   }
 
@@ -223,7 +310,7 @@ class Differential : public PacketTest {
     remembered_.clear();
   }
 
-  uint64_t seed_ = 0, number_ = 0;
+  uint64_t seed_ = 0, number_ = 0, sent_by_driver_ = 0;
   std::optional<Dice> dice_;
   std::optional<RandomTable> random_;
   std::unique_ptr<TableMaps> maps_;
@@ -244,6 +331,7 @@ TEST_F(Differential, AgreesWithTheReference) {
     begin_flow();
     if (dice_->one_in(2)) continue_flow();
   }
+  EXPECT_GT(sent_by_driver_, packets / 100);
 }
 
 }  // namespace
