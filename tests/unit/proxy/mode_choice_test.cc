@@ -20,21 +20,21 @@ class WorkingBackend final : public dataplane::Backend {
   Status remove_all() override { return {}; }
 };
 
-std::set<ProxyMode> lacking;   // the kernel does not have them
-std::set<ProxyMode> failing;   // and of these, probes do not see it
-std::vector<ProxyMode> tried;  // in this order
+std::set<ProxyMode> lacking_modes;   // the kernel does not have them
+std::set<ProxyMode> failing_modes;   // and of these, probes do not see it
+std::vector<ProxyMode> tried_modes;  // in this order
 
 template <ProxyMode mode>
-constexpr ModeRow row() {
+constexpr ModeRow mode_row() {
   return {mode,
           [] {
-            tried.push_back(mode);
-            return lacking.contains(mode)
+            tried_modes.push_back(mode);
+            return lacking_modes.contains(mode)
                        ? Status::error(StatusCode::kPermission, "use", "it", "no key")
                        : Status();
           },
           [](const ProxyConfig&) -> Result<std::unique_ptr<dataplane::Backend>> {
-            if (failing.contains(mode)) {
+            if (failing_modes.contains(mode)) {
               return Status::error(StatusCode::kUnavailable, "open", "it", "jammed");
             }
             return std::unique_ptr<dataplane::Backend>(std::make_unique<WorkingBackend>());
@@ -42,18 +42,18 @@ constexpr ModeRow row() {
 }
 
 // A build with ebpf, nftables and ipvs.
-constexpr std::array<ModeRow, 3> kBuilt = {row<ProxyMode::kEbpf>(), row<ProxyMode::kNftables>(),
-                                           row<ProxyMode::kIpvs>()};
+constexpr std::array<ModeRow, 3> kBuiltModes = {
+    mode_row<ProxyMode::kEbpf>(), mode_row<ProxyMode::kNftables>(), mode_row<ProxyMode::kIpvs>()};
 
 class ModeChoiceTest : public ::testing::Test {
  protected:
   std::string chosen(ProxyMode asked, std::set<ProxyMode> lacks, std::set<ProxyMode> fails = {}) {
-    lacking = std::move(lacks);
-    failing = std::move(fails);
-    tried.clear();
+    lacking_modes = std::move(lacks);
+    failing_modes = std::move(fails);
+    tried_modes.clear();
     ProxyConfig config;
     config.mode = asked;
-    const Result<ModeChoice> choice = choose_mode(config, kBuilt);
+    const Result<ModeChoice> choice = choose_mode(config, kBuiltModes);
     if (!choice) {
       EXPECT_EQ(choice.status().code(), StatusCode::kUnsupported);
       return choice.status().message();
@@ -66,7 +66,7 @@ class ModeChoiceTest : public ::testing::Test {
 TEST_F(ModeChoiceTest, AutoTakesTheFirstThatWorks) {
   EXPECT_EQ(chosen(ProxyMode::kAuto, {ProxyMode::kIpvs}),
             "ebpf, the best mode of this build, and the kernel has it");
-  EXPECT_EQ(tried, std::vector{ProxyMode::kEbpf});
+  EXPECT_EQ(tried_modes, std::vector{ProxyMode::kEbpf});
 }
 
 TEST_F(ModeChoiceTest, AutoSaysWhyNotABetterOne) {
@@ -85,13 +85,13 @@ TEST_F(ModeChoiceTest, AutoWithoutAnyNamesAll) {
 
 TEST_F(ModeChoiceTest, AModeAskedForByNameRunsOrNothingDoes) {
   EXPECT_EQ(chosen(ProxyMode::kIpvs, {ProxyMode::kEbpf}), "ipvs, asked for by name");
-  EXPECT_EQ(tried, std::vector{ProxyMode::kIpvs});
+  EXPECT_EQ(tried_modes, std::vector{ProxyMode::kIpvs});
   EXPECT_EQ(chosen(ProxyMode::kEbpf, {ProxyMode::kEbpf}),
             "run in proxy mode ebpf: ebpf does not: use it: no key");
-  EXPECT_EQ(tried, std::vector{ProxyMode::kEbpf});
+  EXPECT_EQ(tried_modes, std::vector{ProxyMode::kEbpf});
   EXPECT_EQ(chosen(ProxyMode::kIptables, {}),
             "run in proxy mode iptables: this build has: ebpf, nftables, ipvs");
-  EXPECT_TRUE(tried.empty());
+  EXPECT_TRUE(tried_modes.empty());
 }
 
 }  // namespace
