@@ -29,6 +29,7 @@ constexpr std::array<Row, kSetCount> kRows = {{
     {"KUBE", "NODE-PORT-LOCAL-UDP", SetType::kBitmapPort},
     {"KUBE", "NODE-PORT-SCTP-HASH", SetType::kHashIpPort},
     {"KUBE", "NODE-PORT-LOCAL-SCTP-HASH", SetType::kHashIpPort},
+    {"FAIRLEAD", "NODE-PORTS", SetType::kHashIpPort},
     {"KUBE", "HEALTH-CHECK-NODE-PORT", SetType::kBitmapPort},
     {"KUBE", "IPVS-IPS", SetType::kHashIp},
     {"FAIRLEAD", "NO-LOCAL", SetType::kHashIpPort},

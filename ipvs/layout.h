@@ -35,6 +35,7 @@ enum class SetId : uint8_t {
   kNodePortLocalUdp,
   kNodePortSctp,
   kNodePortLocalSctp,
+  kNodePortServers,      // of TCP and UDP, with their addresses: no rule's, but a record
   kHealthCheckNodePort,  // where the daemon answers for services of policy Local
   kAddresses,            // what is on our device
   kNoLocal,              // policy Local without an endpoint here: dropped

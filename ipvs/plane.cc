@@ -96,22 +96,22 @@ Status Plane::load() {
   return {};
 }
 
+// The sets have every server of an earlier run: an element comes before its server and goes after
+// it. Others may have servers at the same address.
 bool Plane::is_ours(const ServerKey& key) const {
   const Address& address = key.address.address;
-  for (const dataplane::Prefix& prefix : options_.excluded) {
-    if (prefix.contains(address)) return false;
-  }
-  if (addresses_.on_device(address)) return true;
   SetElement element = element_of(address);
   element.port = key.address.port;
   element.protocol = key.protocol;
   for (const SetId set : {SetId::kClusterIp, SetId::kExternalIp, SetId::kExternalIpLocal,
-                          SetId::kLoadBalancer, SetId::kNodePortSctp}) {
+                          SetId::kLoadBalancer, SetId::kNodePortSctp, SetId::kNodePortServers}) {
     if (sets_.present(set, element)) return true;
   }
+  // kube-proxy's, or an older build's.
+  if (!sets_.empty(SetId::kNodePortServers) || key.protocol == Protocol::kSctp) return false;
   SetElement port;
   port.port = key.address.port;
-  return key.protocol != Protocol::kSctp && addresses_.elsewhere().contains(address) &&
+  return addresses_.elsewhere().contains(address) &&
          sets_.present(key.protocol == Protocol::kTcp ? SetId::kNodePortTcp : SetId::kNodePortUdp,
                        port);
 }

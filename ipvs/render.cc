@@ -181,6 +181,7 @@ void Renderer::put_virtual_address(const Frontend& frontend) {
 }
 
 void Renderer::put_node_port(const Frontend& frontend) {
+  if (view_.node_port_addresses.empty()) return;
   SetElement port;
   port.port = frontend.address.port;
   const bool local = local_policy(frontend);
@@ -202,6 +203,8 @@ void Renderer::put_node_port(const Frontend& frontend) {
     if (protocol() == Protocol::kSctp) {
       put(SetId::kNodePortSctp, element(here));
       if (local) put(SetId::kNodePortLocalSctp, element(here));
+    } else {
+      put(SetId::kNodePortServers, element(here));
     }
     put_server(frontend, here);
   }

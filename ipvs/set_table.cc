@@ -124,13 +124,13 @@ void SetTable::unwant(SetId id, const SetElement& element) {
 }
 
 // Fills a larger set under another name and swaps the two.
-Status SetTable::grow(SetId id, uint32_t needed) {
+Status SetTable::grow(SetId id, uint32_t needed, std::span<const SetElement> more) {
   const SetSpec spec = describe(id, family_);
   if (needed > kLargestRoom) {
     return Status::error(StatusCode::kExhausted, "grow", "IP set " + spec.name,
                          std::to_string(needed) + " elements are more than it may have");
   }
-  const uint32_t room = std::min(std::bit_ceil(needed + needed / 2), kLargestRoom);
+  const uint32_t room = std::clamp(std::bit_ceil(needed + needed / 2), kFirstRoom, kLargestRoom);
   SetSpec larger = spec;
   larger.name = growing_name();
   const Status left_behind = sets_.destroy(larger.name);
@@ -140,6 +140,7 @@ Status SetTable::grow(SetId id, uint32_t needed) {
   std::vector<SetElement> elements;
   ASSIGN_OR_RETURN(elements, sets_.elements(spec));
   RETURN_IF_ERROR(sets_.add(larger, elements));
+  RETURN_IF_ERROR(sets_.add(larger, more));
   RETURN_IF_ERROR(sets_.swap(spec.name, larger.name));
   of(id).room = room;
   ++grown_;
@@ -154,7 +155,11 @@ Status SetTable::add(SetId id, std::vector<SetElement>& elements,
   if (set.present + elements.size() > set.room) {
     RETURN_IF_ERROR(grow(id, set.present + static_cast<uint32_t>(elements.size())));
   }
-  Status added = sets_.add(spec, elements);
+  // An empty record counts as none, half a one would count as a whole one.
+  const bool at_once = id == SetId::kNodePortServers && set.present == 0 && elements.size() > 1;
+  Status added;
+  if (at_once) added = grow(id, static_cast<uint32_t>(elements.size()), elements);
+  if (!at_once || !added) added = sets_.add(spec, elements);
   if (added.code() == StatusCode::kExhausted) {
     // There is more in it than we know of.
     std::optional<SetHeader> header;

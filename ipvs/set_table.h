@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,6 +53,7 @@ class SetTable {
   Status push_removed();
 
   bool present(SetId set, const SetElement& element) const;
+  bool empty(SetId set) const { return of(set).present == 0; }
   uint32_t present_mark(const SetElement& element) const;  // in kMarks; 0: none
   std::vector<uint32_t> present_marks() const;
 
@@ -87,7 +89,8 @@ class SetTable {
   }
   Status create_one(SetId id);
   Status load_one(SetId id);
-  Status grow(SetId id, uint32_t needed);
+  // `more`: elements that come in with the swap.
+  Status grow(SetId id, uint32_t needed, std::span<const SetElement> more = {});
   Status add(SetId id, std::vector<SetElement>& elements, std::vector<ElementFailure>& failures);
 
   Sets& sets_;

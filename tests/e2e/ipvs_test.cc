@@ -151,19 +151,37 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
   web.apply();
   const std::string foreign = bracketed(v4() ? "192.0.2.77" : "2001:db8:77::1") + ":80";
   const std::string real = bracketed(v4() ? "192.0.2.78" : "2001:db8:77::2") + ":8080";
+  // At addresses of ours, too: a service's, and the node's with a node port's number.
+  const std::string vip = bracketed(of(web.cluster_ip()));
+  const std::vector<std::string> shared = {
+      "-t " + vip + ":443", "-u " + vip + ":8080",
+      "-t " + bracketed(web.at_node_port(family()).front().address) + ":9443"};
   const std::string tables = v4() ? "iptables" : "ip6tables";
   shell("ipvsadm -A -t " + foreign + " -s wlc; ipvsadm -a -t " + foreign + " -r " + real + " -m");
   shell("ipvsadm -A -f 7 -s rr" + std::string(v4() ? "" : " -6"));
+  for (const std::string& each : shared) {
+    shell("ipvsadm -A " + each + " -s wlc; ipvsadm -a " + each + " -r " + real + " -m");
+  }
   shell("ipset create somebody hash:ip family " + std::string(v4() ? "inet" : "inet6"));
   shell(tables + " -N SOMEBODY; " + tables + " -A SOMEBODY -j KUBE-MARK-MASQ; " + tables +
         " -A FORWARD -m set --match-set somebody src -j ACCEPT");
   const auto expect_foreign = [&] {
     EXPECT_NE(server("-t " + foreign).find(real), std::string::npos) << shell("ipvsadm -L -n");
     EXPECT_NE(shell("ipvsadm -L -n").find("FWM  7"), std::string::npos);
+    for (const std::string& each : shared) {
+      EXPECT_NE(server(each).find(real), std::string::npos) << each << shell("ipvsadm -L -n");
+    }
     EXPECT_NE(shell("ipset list -n").find("somebody"), std::string::npos);
     EXPECT_NE(shell(tables + "-save").find("--match-set somebody src"), std::string::npos);
   };
   settle();
+  expect_foreign();
+  // An audit compares everything.
+  const double audits = world().proxy().metric("fairlead_audit_repairs_total");
+  shell("ipvsadm -D -t " + vip + ":80");
+  EXPECT_TRUE(
+      eventually([&] { return world().proxy().metric("fairlead_audit_repairs_total") > audits; },
+                 std::chrono::seconds(25)));
   expect_foreign();
   world().stop_proxy();
   // The kernel's settings are made with every start.
@@ -192,6 +210,7 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
   const Status again = world().clean_up();
   EXPECT_TRUE(again.ok()) << "with nothing left to remove: " << again.message();
   shell("ipvsadm -D -t " + foreign + "; ipvsadm -D -f 7" + std::string(v4() ? "" : " -6"));
+  for (const std::string& each : shared) shell("ipvsadm -D " + each);
   shell(tables + " -D FORWARD -m set --match-set somebody src -j ACCEPT; ipset destroy somebody; " +
         tables + " -F SOMEBODY; " + tables + " -X SOMEBODY");
   ASSERT_TRUE(world().start_proxy().ok());

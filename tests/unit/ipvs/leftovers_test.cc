@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <tuple>
 
 #include "backend_fixture.h"
 #include "iptables/layout.h"
@@ -73,6 +74,78 @@ TEST_F(IpvsBackend, AForeignServerThatCameUnseenStaysAsItIs) {
   EXPECT_EQ(host_.describe(), "TCP 10.96.0.9:80 wlc ->\n");
   EXPECT_EQ(host_.elements("KUBE-CLUSTER-IP"), "");
   EXPECT_TRUE(host_.on_device.empty());
+}
+
+// Whose a server is goes by address, port and protocol: others may share an address of ours.
+TEST_F(IpvsBackend, ForeignServersAtAddressesOfOursSurviveEverything) {
+  using dataplane::Protocol;
+  dataplane::Service web = service("web", "10.96.0.1");
+  web.external_ips = {address("203.0.113.1")};
+  web.ports[0].node_port = 30080;
+  set(web, {"10.1.0.1:8080"});
+  rules_.node_ports_on_all_addresses = {false, false};
+  rules_.node_port_addresses = {address("192.0.2.1")};
+  restart();
+  apply();
+  const std::string ours = host_.describe();
+  std::vector<ServerKey> foreign;
+  for (const auto& [protocol, at, port] :
+       std::initializer_list<std::tuple<Protocol, const char*, uint16_t>>{
+           {Protocol::kTcp, "10.96.0.1", 443},
+           {Protocol::kUdp, "10.96.0.1", 80},
+           {Protocol::kTcp, "203.0.113.1", 443},
+           {Protocol::kTcp, "192.0.2.1", 30081},
+           {Protocol::kUdp, "192.0.2.1", 30080},
+           {Protocol::kTcp, "192.0.2.2", 30080}}) {  // a port, but no address, of ours
+    foreign.push_back(ServerKey::at(protocol, {address(at), port}));
+    host_.servers[foreign.back()].settings.scheduler = "wlc";
+  }
+  const auto expect = [&](bool all, const char* after) {
+    EXPECT_EQ(host_.servers.size(), foreign.size() + (all ? 3 : 0)) << after << host_.describe();
+    for (const ServerKey& key : foreign) {
+      EXPECT_EQ(host_.servers[key].settings.scheduler, "wlc") << after << ": " << key.to_string();
+    }
+  };
+  ASSERT_TRUE(backend_->audit().ok());
+  expect(true, "audit");
+  restart();
+  apply();
+  expect(true, "restart");
+  ASSERT_TRUE(backend_->audit().ok());
+  expect(true, "restart and audit");
+  backend_ = create_backend(testing::seams_of(host_), options_);
+  ASSERT_TRUE(backend_->remove_all().ok());
+  expect(false, "removal");
+}
+
+// A node's address may go while nobody looks: what it had as node port goes all the same.
+TEST_F(IpvsBackend, NodePortsAtAnAddressThatWentUnseenGo) {
+  dataplane::Service web = service("web", "10.96.0.1");
+  web.ports[0].node_port = 30080;
+  set(web, {"10.1.0.1:8080"});
+  apply();
+  host_.elsewhere.erase(address("192.0.2.2"));
+  restart();
+  apply();
+  EXPECT_EQ(host_.describe().find("192.0.2.2"), std::string::npos) << host_.describe();
+}
+
+// An older build, and kube-proxy, name node ports without the addresses. The record that we make of
+// them comes at once, or a run that ends meanwhile would leave servers that are nobody's.
+TEST_F(IpvsBackend, NodePortsWithoutARecordAreTakenOver) {
+  dataplane::Service web = service("web", "10.96.0.1");
+  web.ports[0].node_port = 30080;
+  set(web, {"10.1.0.1:8080"});
+  apply();
+  const std::string record = host_.elements("FAIRLEAD-NODE-PORTS");
+  EXPECT_EQ(record, "192.0.2.1,tcp:30080 192.0.2.2,tcp:30080");
+  host_.sets.erase("FAIRLEAD-NODE-PORTS");
+  restart();
+  EXPECT_EQ(host_.elements("FAIRLEAD-NODE-PORTS"), "");
+  set(web, {"10.1.0.2:8080"});
+  apply();
+  EXPECT_EQ(host_.elements("FAIRLEAD-NODE-PORTS"), record);
+  EXPECT_NE(host_.describe().find("192.0.2.2:30080 rr -> 10.1.0.2:8080*1"), std::string::npos);
 }
 
 TEST_F(IpvsBackend, ExcludedAddressesAreLeftAlone) {
