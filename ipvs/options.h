@@ -14,8 +14,8 @@ namespace fairlead::ipvs {
 
 struct Options {
   std::string scheduler = "rr";  // rr, wrr, lc, wlc, sh, mh, sed, nq, or another of the kernel's
-  // Virtual servers with addresses inside these are left alone: neither made nor changed nor
-  // removed.
+  // Services and node ports inside these are served. Virtual servers there that nobody wants go
+  // only when our sets name them exactly.
   std::vector<dataplane::Prefix> excluded;
   bool strict_arp = false;
   Timeouts timeouts;

@@ -44,7 +44,6 @@ View Plane::make_view() const {
   View view;
   view.family = family_;
   view.scheduler = options_.scheduler;
-  view.excluded = options_.excluded;
   view.marks = MarkSpace(rules_.masquerade_mark);
   if (rules_.node_ports_everywhere(family_)) {
     for (const Address& address : addresses_.elsewhere()) {
@@ -98,22 +97,43 @@ Status Plane::load() {
 
 // The sets have every server of an earlier run: an element comes before its server and goes after
 // it. Others may have servers at the same address.
-bool Plane::is_ours(const ServerKey& key) const {
-  const Address& address = key.address.address;
-  SetElement element = element_of(address);
+bool Plane::is_recorded(const ServerKey& key) const {
+  SetElement element = element_of(key.address.address);
   element.port = key.address.port;
   element.protocol = key.protocol;
   for (const SetId set : {SetId::kClusterIp, SetId::kExternalIp, SetId::kExternalIpLocal,
                           SetId::kLoadBalancer, SetId::kNodePortSctp, SetId::kNodePortServers}) {
     if (sets_.present(set, element)) return true;
   }
+  return false;
+}
+
+bool Plane::is_ours(const ServerKey& key) const {
+  if (is_recorded(key)) return true;
   // kube-proxy's, or an older build's.
   if (!sets_.empty(SetId::kNodePortServers) || key.protocol == Protocol::kSctp) return false;
   SetElement port;
   port.port = key.address.port;
-  return addresses_.elsewhere().contains(address) &&
+  return addresses_.elsewhere().contains(key.address.address) &&
          sets_.present(key.protocol == Protocol::kTcp ? SetId::kNodePortTcp : SetId::kNodePortUdp,
                        port);
+}
+
+// Ours that nobody wants. What an operator has excluded, and only a port's number says to be ours,
+// is left to whoever has it.
+std::vector<ServerKey> Plane::take_leftovers(std::span<const WantedServer> wanted) {
+  std::vector<ServerKey> rest = servers_.superfluous(wanted);
+  std::erase_if(rest, [this](const ServerKey& key) {
+    const bool excluded =
+        key.mark == 0 && std::any_of(options_.excluded.begin(), options_.excluded.end(),
+                                     [&](const dataplane::Prefix& prefix) {
+                                       return prefix.contains(key.address.address);
+                                     });
+    if (!excluded || is_recorded(key)) return false;
+    servers_.disown(key);
+    return true;
+  });
+  return rest;
 }
 
 Status Plane::install_rules(SavedTables saved) {
@@ -322,7 +342,7 @@ Status Plane::push(std::vector<Step>& steps, bool whole) {
       wanted.insert(wanted.end(), rendering.servers.begin(), rendering.servers.end());
       renderings.push_back(std::move(rendering));
     }
-    gone = servers_.superfluous(wanted);
+    gone = take_leftovers(wanted);
   } else {
     for (const Step& step : steps) {
       if (!step.refusal) continue;
@@ -508,7 +528,7 @@ Status Plane::remove_rules(iptables::Tool& tool) const {
 Status Plane::remove() {
   RETURN_IF_ERROR(remove_rules(seams_.iptables));
   RETURN_IF_ERROR(load());
-  RETURN_IF_ERROR(servers_.push_removed(servers_.superfluous({})));
+  RETURN_IF_ERROR(servers_.push_removed(take_leftovers({})));
   return sets_.destroy();
 }
 

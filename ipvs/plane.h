@@ -124,7 +124,9 @@ class Plane {
   Status push(std::vector<Step>& steps, bool whole);
   // Entries with node ports go where the node's addresses went.
   Status follow_node(bool whole, std::vector<dataplane::Refusal>& refused);
+  bool is_recorded(const ServerKey& key) const;  // with address, port and protocol, in our sets
   bool is_ours(const ServerKey& key) const;
+  std::vector<ServerKey> take_leftovers(std::span<const WantedServer> wanted);
 
   const dataplane::Family family_;
   Seams seams_;

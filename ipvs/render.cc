@@ -53,10 +53,6 @@ class Renderer {
 
  private:
   Protocol protocol() const { return entry_.key.protocol; }
-  bool excluded(const Address& address) const {
-    return std::any_of(view_.excluded.begin(), view_.excluded.end(),
-                       [&](const Prefix& prefix) { return prefix.contains(address); });
-  }
   SetElement element(const SocketAddress& address) const {
     SetElement made;
     made.address = address.address;
@@ -157,7 +153,6 @@ void Renderer::put_source_ranges(const SocketAddress& address) {
 
 void Renderer::put_virtual_address(const Frontend& frontend) {
   const SocketAddress& address = frontend.address;
-  if (excluded(address.address)) return;
   switch (frontend.kind) {
     case FrontendKind::kClusterIp:
       put(SetId::kClusterIp, element(address));
@@ -199,7 +194,6 @@ void Renderer::put_node_port(const Frontend& frontend) {
   }
   for (const Address& address : view_.node_port_addresses) {
     const SocketAddress here{address, frontend.address.port};
-    if (excluded(address)) continue;
     if (protocol() == Protocol::kSctp) {
       put(SetId::kNodePortSctp, element(here));
       if (local) put(SetId::kNodePortLocalSctp, element(here));

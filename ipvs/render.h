@@ -19,7 +19,6 @@ struct View {
   dataplane::Family family = dataplane::Family::kIPv4;
   std::vector<dataplane::Address> node_port_addresses;  // of the family
   std::string scheduler = "rr";
-  std::vector<dataplane::Prefix> excluded;  // virtual addresses in these are left alone
   MarkSpace marks{0x4000};
 };
 

@@ -128,16 +128,25 @@ void ServerTable::plan_destinations(const WantedServer& wanted,
   for (const SocketAddress& address : leaving) put(Kind::kRemoveDestination, address, 0);
 }
 
+void ServerTable::forget(const ServerKey& key) {
+  const auto found = servers_.find(key);
+  if (found != servers_.end()) {
+    destinations_ -= found->second.destinations.size();
+    servers_.erase(found);
+  }
+  draining_.erase(key);
+  ending_.erase(key);
+}
+
+void ServerTable::disown(const ServerKey& key) {
+  forget(key);
+  foreign_.insert(key);
+}
+
 // The kernel has done it.
 void ServerTable::done(const Operation& operation) {
   if (operation.kind == Kind::kRemoveServer) {
-    const auto found = servers_.find(operation.server);
-    if (found != servers_.end()) {
-      destinations_ -= found->second.destinations.size();
-      servers_.erase(found);
-    }
-    draining_.erase(operation.server);
-    ending_.erase(operation.server);
+    forget(operation.server);
     return;
   }
   Server& server = servers_[operation.server];

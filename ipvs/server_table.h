@@ -45,6 +45,9 @@ class ServerTable {
   // Ours that are not among `wanted`.
   std::vector<ServerKey> superfluous(std::span<const WantedServer> wanted) const;
 
+  // It is somebody else's from here on. Precondition: it is one of ours.
+  void disown(const ServerKey& key);
+
   // Removes destinations that were left to end and have no connection any more, and ending servers
   // that have no other.
   Status reap();
@@ -76,6 +79,7 @@ class ServerTable {
   void plan_destinations(const WantedServer& wanted, std::vector<Operation>& operations) const;
   Status run(const std::vector<Operation>& operations, std::vector<ServerFailure>& failures);
   void done(const Operation& operation);
+  void forget(const ServerKey& key);
   static std::vector<Installed>::iterator place_of(Server& server,
                                                    const dataplane::SocketAddress& address);
 

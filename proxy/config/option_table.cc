@@ -124,7 +124,8 @@ const Option kOptions[] = {
     {"ipvs-scheduler", "ipvs.scheduler", kIpvs, kString, AT(ipvs_scheduler), kIpvsOnly,
      "IPVS scheduler; rr when empty."},
     {"ipvs-exclude-cidrs", "ipvs.excludeCIDRs", kIpvs, kList, AT(ipvs_exclude_cidrs), kIpvsOnly,
-     "Virtual servers in these CIDRs are left alone."},
+     "Others' virtual servers in these CIDRs are not cleaned up; services and node ports there are "
+     "served."},
     {"ipvs-strict-arp", "ipvs.strictARP", kIpvs, kBool, AT(ipvs_strict_arp), kIpvsOnly,
      "Set arp_ignore to 1 and arp_announce to 2."},
     {"ipvs-tcp-timeout", "ipvs.tcpTimeout", kIpvs, kDuration, AT(ipvs_tcp_timeout), kIpvsOnly,

@@ -222,16 +222,17 @@ class IpvsScheduler : public Scenario {
   std::vector<std::string> flags() const override {
     return {"--ipvs-scheduler=mh",       "--ipvs-tcp-timeout=100s",
             "--ipvs-tcpfin-timeout=44s", "--ipvs-udp-timeout=55s",
-            "--ipvs-strict-arp=true",    "--ipvs-exclude-cidrs=10.97.0.0/16,2001:db8:97::/64"};
+            "--ipvs-strict-arp=true",    "--ipvs-exclude-cidrs=0.0.0.0/0,::/0"};
   }
 };
 FAIRLEAD_SCENARIOS_OF(IpvsScheduler, "ipvs");
 
 TEST_P(IpvsScheduler, OptionsTakeEffect) {
-  auto web = service().endpoints({"a1", "b1"}).external_ip();
+  auto web = service().endpoints({"a1", "b1"}).external_ip().node_port();
   web.apply();
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1", "b1"});
-  dropped({outside()}, web.at_external_ip(family()));
+  reaches({outside()}, web.at_external_ip(family()), {"a1", "b1"}, Seen::kNode);
+  reaches({outside()}, web.at_node_port(family()), {"a1", "b1"}, Seen::kNode);
   const auto shell = [&](const std::string& command) {
     return world().at("node-a").run([&] {
       return harness::run_command({"sh", "-c", command})->output;

@@ -148,13 +148,75 @@ TEST_F(IpvsBackend, NodePortsWithoutARecordAreTakenOver) {
   EXPECT_NE(host_.describe().find("192.0.2.2:30080 rr -> 10.1.0.2:8080*1"), std::string::npos);
 }
 
-TEST_F(IpvsBackend, ExcludedAddressesAreLeftAlone) {
-  options_.excluded = {prefix("10.96.0.0/24")};
+// As in kube-proxy: only what others have there is spared.
+TEST_F(IpvsBackend, ExcludedAddressesAreServed) {
+  options_.excluded = {prefix("10.96.0.0/24"), prefix("192.0.2.0/24"), prefix("203.0.113.0/24")};
   restart();
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  set(service("other", "10.96.1.1"), {"10.1.0.1:8080"});
+  dataplane::Service web = service("web", "10.96.0.1");
+  web.external_ips = {address("203.0.113.1")};
+  web.ports[0].node_port = 30080;
+  set(web, {"10.1.0.1:8080"});
   apply();
-  EXPECT_EQ(host_.describe(), "TCP 10.96.1.1:80 rr -> 10.1.0.1:8080*1\n");
+  EXPECT_EQ(host_.describe(),
+            "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*1\n"
+            "TCP 192.0.2.1:30080 rr -> 10.1.0.1:8080*1\n"
+            "TCP 192.0.2.2:30080 rr -> 10.1.0.1:8080*1\n"
+            "TCP 203.0.113.1:80 rr -> 10.1.0.1:8080*1\n");
+  EXPECT_EQ(host_.on_device, (std::set{address("10.96.0.1"), address("203.0.113.1")}));
+  // Ours go when nobody wants them, also in the next run.
+  table_.replace({"default", "web"}, {});
+  restart();
+  apply();
+  EXPECT_EQ(host_.describe(), "");
+}
+
+TEST_F(IpvsBackend, AForeignServerAtAnExcludedAddressStaysAndIsNamed) {
+  options_.excluded = {prefix("192.0.2.0/24")};
+  const ServerKey foreign = ServerKey::at(dataplane::Protocol::kTcp, {address("192.0.2.1"), 30080});
+  host_.servers[foreign].settings.scheduler = "wlc";
+  restart();
+  dataplane::Service web = service("web", "10.96.0.1");
+  web.ports[0].node_port = 30080;
+  set(web, {"10.1.0.1:8080"});
+  set(service("other", "10.96.0.2"), {"10.1.0.2:8080"});
+  const Result<Ack> ack = send();
+  ASSERT_TRUE(ack.ok());
+  ASSERT_EQ(ack->refused.size(), 1U);
+  EXPECT_NE(ack->refused[0].reason.message().find(
+                "TCP 192.0.2.1:30080: there is a virtual server of somebody else"),
+            std::string::npos)
+      << ack->refused[0].reason.message();
+  EXPECT_EQ(host_.describe(),
+            "TCP 10.96.0.2:80 rr -> 10.1.0.2:8080*1\nTCP 192.0.2.1:30080 wlc ->\n");
+}
+
+// Without a record, servers at node ports' numbers may be kube-proxy's or others': what is wanted
+// is taken over; of the rest, what is excluded is left.
+TEST_F(IpvsBackend, ExcludedServersThatNobodyHasRecordedStayUnlessWanted) {
+  const auto take_over = [&](bool wanted) {
+    dataplane::Service web = service("web", "10.96.0.1");
+    web.ports[0].node_port = 30080;
+    options_.excluded.clear();
+    restart();
+    set(web, {"10.1.0.1:8080"});
+    apply();
+    options_.excluded = {prefix("192.0.2.1/32")};
+    host_.sets["FAIRLEAD-NODE-PORTS"].elements.clear();
+    restart();
+    if (!wanted) {
+      table_.replace({"default", "web"}, {});
+    } else {
+      set(web, {"10.1.0.2:8080"});
+    }
+    apply();
+    ASSERT_TRUE(backend_->audit().ok());
+  };
+  take_over(true);
+  EXPECT_NE(host_.describe().find("192.0.2.1:30080 rr -> 10.1.0.2:8080*1"), std::string::npos);
+  take_over(false);
+  EXPECT_EQ(host_.describe(), "TCP 192.0.2.1:30080 rr -> 10.1.0.1:8080*1\n");
+  ASSERT_TRUE(backend_->remove_all().ok());
+  EXPECT_EQ(host_.describe(), "TCP 192.0.2.1:30080 rr -> 10.1.0.1:8080*1\n");
 }
 
 constexpr const char* kIptablesMode =
