@@ -305,13 +305,21 @@ bool guards_only(std::string_view chain, std::string_view saved) {
   return only;
 }
 
-// Does a rule outside of `chains` lead into `chain`?
+// A jump into `known`'s chains that this mode, another one or kube-proxy has put into a chain of
+// the kernel's. Others may make use of our chains from there, too.
+bool is_proxys_jump(const TableRules& known, std::string_view chain, std::string_view rule) {
+  if (!is_kernels(chain) || !is_ours(known, target_of(rule))) return false;
+  return target_of(rule).starts_with("FAIRLEAD-") ||
+         iptables::is_proxy_jump(table_of(known), chain, rule);
+}
+
+// Does a rule outside of `chains`, that is no jump of ours, lead into `chain`?
 bool used_by_others(const TableRules& chains, std::string_view chain, std::string_view saved) {
   bool used = false;
   for_each_line(saved, [&](std::string_view line) {
     const auto [from, rule] = rule_parts(line);
-    used |=
-        !from.empty() && !is_kernels(from) && !is_ours(chains, from) && target_of(rule) == chain;
+    used |= !from.empty() && !is_ours(chains, from) && target_of(rule) == chain &&
+            !is_proxys_jump(chains, from, rule);
   });
   return used;
 }
@@ -321,8 +329,7 @@ std::string jump_removals(const TableRules& wanted, std::string_view saved) {
   std::string text;
   for_each_line(saved, [&](std::string_view line) {
     const auto [chain, rule] = rule_parts(line);
-    if (!is_kernels(chain) || !is_ours(wanted, target_of(rule))) return;
-    text += fmt::format("-D {} {}\n", chain, rule);
+    if (is_proxys_jump(wanted, chain, rule)) text += fmt::format("-D {} {}\n", chain, rule);
   });
   return text;
 }
@@ -339,7 +346,7 @@ std::string our_part(const TableRules& wanted, std::string_view saved) {
   for_each_line(saved, [&](std::string_view line) {
     const auto [chain, rule] = rule_parts(line);
     if (chain.empty()) return;
-    if (is_ours(wanted, chain) || (is_kernels(chain) && is_ours(wanted, target_of(rule)))) {
+    if (is_ours(wanted, chain) || is_proxys_jump(wanted, chain, rule)) {
       part += line;
       part += '\n';
     }

@@ -42,7 +42,7 @@ struct TableRules {
 std::vector<TableRules> wanted_rules(dataplane::Family family, const dataplane::NodeRules& rules);
 
 // What belongs to `wanted`'s chains in iptables-save's text of the table: their rules, and the
-// kernel's chains' rules that lead into them. Equal texts: nobody touched them.
+// jumps into them that a proxy puts into the kernel's chains. Equal texts: nobody touched them.
 std::string our_part(const TableRules& wanted, std::string_view saved);
 
 // For iptables-restore --noflush: makes the table's chains exactly as wanted, in one step, whatever

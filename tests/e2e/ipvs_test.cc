@@ -164,6 +164,7 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
   }
   shell("ipset create somebody hash:ip family " + std::string(v4() ? "inet" : "inet6"));
   shell(tables + " -N SOMEBODY; " + tables + " -A SOMEBODY -j KUBE-MARK-MASQ; " + tables +
+        " -t nat -A PREROUTING -p tcp --dport 9999 -j KUBE-MARK-MASQ; " + tables +
         " -A FORWARD -m set --match-set somebody src -j ACCEPT");
   const auto expect_foreign = [&] {
     EXPECT_NE(server("-t " + foreign).find(real), std::string::npos) << shell("ipvsadm -L -n");
@@ -173,6 +174,9 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
     }
     EXPECT_NE(shell("ipset list -n").find("somebody"), std::string::npos);
     EXPECT_NE(shell(tables + "-save").find("--match-set somebody src"), std::string::npos);
+    EXPECT_NE(shell(tables + "-save -t nat").find("--dport 9999 -j KUBE-MARK-MASQ"),
+              std::string::npos)
+        << shell(tables + "-save -t nat");
   };
   settle();
   expect_foreign();
@@ -212,7 +216,8 @@ TEST_P(Ipvs, ForeignThingsSurviveEverythingAndOursGo) {
   shell("ipvsadm -D -t " + foreign + "; ipvsadm -D -f 7" + std::string(v4() ? "" : " -6"));
   for (const std::string& each : shared) shell("ipvsadm -D " + each);
   shell(tables + " -D FORWARD -m set --match-set somebody src -j ACCEPT; ipset destroy somebody; " +
-        tables + " -F SOMEBODY; " + tables + " -X SOMEBODY");
+        tables + " -t nat -D PREROUTING -p tcp --dport 9999 -j KUBE-MARK-MASQ; " + tables +
+        " -F SOMEBODY; " + tables + " -X SOMEBODY");
   ASSERT_TRUE(world().start_proxy().ok());
   settle();
   reaches(everywhere(), web.at_cluster_ip(family()), {"a1"});

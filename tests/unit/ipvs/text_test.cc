@@ -173,6 +173,47 @@ TEST(Rules, RemovalLeavesChainsThatOthersUse) {
   EXPECT_EQ(text.find("SOMEBODY"), std::string::npos) << text;
 }
 
+// A rule that no proxy puts into a built-in chain is of somebody who makes use of our chains.
+TEST(Rules, RulesOfOthersInBuiltInChainsStay) {
+  const std::string others =
+      "-A PREROUTING -p tcp -m tcp --dport 9999 -j KUBE-MARK-MASQ\n"
+      "-A PREROUTING -s 192.0.2.0/24 -j KUBE-SERVICES\n"
+      "-A OUTPUT -j KUBE-SVC-XPGD46QRK7WJZT7O\n";
+  const std::string before =
+      "*nat\n:PREROUTING ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n"
+      ":KUBE-MARK-MASQ - [0:0]\n:KUBE-POSTROUTING - [0:0]\n:KUBE-SVC-XPGD46QRK7WJZT7O - [0:0]\n"
+      "-A PREROUTING -j KUBE-SERVICES\n";
+  const std::string saved = before + others + "COMMIT\n";
+  for (const std::string& text :
+       {install_text(nat(), saved, true), removal_text(nat(), saved, true)}) {
+    EXPECT_NE(text.find("-D PREROUTING -j KUBE-SERVICES\n"), std::string::npos) << text;
+    for (const char* part : {"-D PREROUTING -p", "-D PREROUTING -s", "-D OUTPUT",
+                             "-X KUBE-MARK-MASQ", "-X KUBE-SERVICES", "-X KUBE-SVC-"}) {
+      EXPECT_EQ(text.find(part), std::string::npos) << part << " in\n" << text;
+    }
+  }
+  EXPECT_NE(removal_text(nat(), saved, true).find("-X KUBE-POSTROUTING\n"), std::string::npos);
+  EXPECT_EQ(our_part(nat(), saved), our_part(nat(), before + "COMMIT\n")) << "no damage";
+}
+
+// What we have made ourselves goes, whatever it looks at.
+TEST(Rules, EveryJumpOfOursIsTakenOutAgain) {
+  for (const TableRules& table : wanted_rules(Family::kIPv4, {})) {
+    std::string saved = "*" + table.table + "\n";
+    for (const Chain& chain : table.chains) saved += ":" + chain.name + " - [0:0]\n";
+    for (const Jump& jump : table.jumps) saved += "-A " + jump.from + " " + jump.rule + "\n";
+    const std::string installed = install_text(table, saved, true);
+    const std::string removed = removal_text(table, saved, true);
+    for (const Jump& jump : table.jumps) {
+      const std::string removal = "-D " + jump.from + " " + jump.rule + "\n";
+      EXPECT_NE(installed.find(removal), std::string::npos) << removal << installed;
+      EXPECT_NE(removed.find(removal), std::string::npos) << removal << removed;
+      EXPECT_NE(removed.find("-X " + jump.to + "\n"), std::string::npos) << removed;
+      EXPECT_NE(our_part(table, saved).find(jump.rule), std::string::npos);
+    }
+  }
+}
+
 constexpr std::string_view kRulesOfIptablesMode =
     "*nat\n:KUBE-SERVICES - [0:0]\n:KUBE-MARK-MASQ - [0:0]\n:KUBE-SVC-XPGD46QRK7WJZT7O - [0:0]\n"
     "-A PREROUTING -j KUBE-SERVICES\n"
