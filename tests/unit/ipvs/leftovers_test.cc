@@ -118,6 +118,37 @@ TEST_F(IpvsBackend, ForeignServersAtAddressesOfOursSurviveEverything) {
   expect(false, "removal");
 }
 
+// A run may end at any moment: what it has made by then is known as ours, and all of it goes.
+TEST_F(IpvsBackend, ARunThatEndsAtAnyBatchLeavesNothingThatIsNobodys) {
+  int ended = 0;
+  for (int n = 1; n < 9; ++n) {
+    Host fresh;
+    fresh.elsewhere = host_.elsewhere;
+    host_ = fresh;
+    table_.replace({"default", "new"}, {});
+    restart();
+    dataplane::Service web = service("web", "10.96.0.1");
+    web.external_ips = {address("203.0.113.1")};
+    web.ports[0].node_port = 30080;
+    set(web, {"10.1.0.1:8080 local"});
+    set(service("old", "10.96.0.2"), {"10.1.0.2:8080"});
+    apply();
+    // Comes, goes, moves to other sets and other ports.
+    web.external_traffic_local = true;
+    web.ports[0].node_port = 30081;
+    set(web, {"10.1.0.1:8080 local", "10.1.1.1:8080"});
+    table_.replace({"default", "old"}, {});
+    set(service("new", "10.96.0.3"), {"10.1.0.3:8080"});
+    host_.fail_netlink = n;
+    ended += send().ok() ? 0 : 1;
+    host_.fail_netlink = 0;
+    backend_ = create_backend(testing::seams_of(host_), options_);
+    ASSERT_TRUE(backend_->remove_all().ok());
+    EXPECT_EQ(host_.describe(), "") << n;
+  }
+  EXPECT_GT(ended, 2);
+}
+
 // A node's address may go while nobody looks: what it had as node port goes all the same.
 TEST_F(IpvsBackend, NodePortsAtAnAddressThatWentUnseenGo) {
   dataplane::Service web = service("web", "10.96.0.1");
