@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <map>
 #include <span>
 #include <tuple>
@@ -63,25 +64,46 @@ class EndpointIndex {
   std::map<Key, uint32_t> at_;
 };
 
-bool enter(const Object& object, const Translated& translated, uint32_t endpoint,
-           uint32_t generation) {
-  const TrackedFlow& flow = translated.flow;
-  const bool established = flow.protocol == IPPROTO_TCP || translated.assured;
-  fl_adoption adoption = {.client = flow.client,
-                          .address = flow.address,
-                          .source = flow.source,
-                          .endpoint = flow.endpoint,
-                          .client_port = flow.client_port,
-                          .port = flow.port,
-                          .source_port = flow.source_port,
-                          .endpoint_port = flow.endpoint_port,
-                          .endpoint_index = endpoint,
-                          .generation = generation,
-                          .protocol = flow.protocol,
-                          .established = established,
-                          .zero = {}};
+fl_adoption adoption_of(const TrackedFlow& flow) {
+  return {.client = flow.client,
+          .address = flow.address,
+          .source = flow.source,
+          .endpoint = flow.endpoint,
+          .client_port = flow.client_port,
+          .port = flow.port,
+          .source_port = flow.source_port,
+          .endpoint_port = flow.endpoint_port,
+          .endpoint_index = 0,
+          .generation = 0,
+          .protocol = flow.protocol,
+          .established = 0,
+          .only_ask = 0,
+          .zero = {}};
+}
+
+bool call_program(const Object& object, fl_adoption adoption) {
   LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &adoption, .ctx_size_in = sizeof adoption);
   return ::bpf_prog_test_run_opts(object.fd(Program::kAdopt), &options) == 0 && options.retval == 0;
+}
+
+bool is_adopted(const Object& object, const TrackedFlow& flow) {
+  fl_adoption adoption = adoption_of(flow);
+  adoption.only_ask = 1;
+  return call_program(object, adoption);
+}
+
+// More than one question and its answer, as far as connection tracking can tell.
+bool is_conversation(const Translated& translated) {
+  return translated.flow.protocol == IPPROTO_TCP || translated.assured;
+}
+
+bool adopt(const Object& object, const Translated& translated, uint32_t endpoint,
+           uint32_t generation) {
+  fl_adoption adoption = adoption_of(translated.flow);
+  adoption.endpoint_index = endpoint;
+  adoption.generation = generation;
+  adoption.established = is_conversation(translated);
+  return call_program(object, adoption);
 }
 
 }  // namespace
@@ -114,27 +136,25 @@ Result<AdoptedFlows> adopt_flows(const Object& object, TableMaps& maps) {
   }));
   if (candidates.empty()) return count;
 
+  // Where two need one slot, the one that lasts longer has it.
+  std::stable_partition(candidates.begin(), candidates.end(),
+                        [](const Candidate& each) { return is_conversation(each.translated); });
   const EndpointIndex endpoints(maps.endpoints());
-  std::vector<TrackedFlow> adopted;
   for (const auto& [translated, entry] : candidates) {
     const TrackedFlow& flow = translated.flow;
     const uint32_t endpoint = endpoints.find(entry, flow.endpoint, flow.endpoint_port);
-    if (endpoint != 0 && enter(object, translated, endpoint, endpoints.generation(endpoint))) {
-      adopted.push_back(flow);
-    }
+    const bool adopted =
+        endpoint != 0 && adopt(object, translated, endpoint, endpoints.generation(endpoint));
+    ++(adopted ? count.adopted : count.left);
   }
-  count.adopted = adopted.size();
-  count.left += candidates.size() - adopted.size();
-  auto tracked = ConntrackEntries::open();
-  if (!tracked) return tracked.status();
-  RETURN_IF_ERROR(tracked->remove(adopted));
   return count;
 }
 
 Result<bool> connections_are_left(const Object& object) {
   bool found = false;
   RETURN_IF_ERROR(visit_translated([&](const Translated& each) {
-    found = each.flow.protocol == IPPROTO_TCP && entry_of(object, each.flow) != 0;
+    found = each.flow.protocol == IPPROTO_TCP && entry_of(object, each.flow) != 0 &&
+            !is_adopted(object, each.flow);
     return !found;
   }));
   return found;

@@ -14,8 +14,9 @@ namespace fairlead::bpf {
 class Object;
 class TableMaps;
 
-// Called while programs stand aside: they translate the flows that they have and begin none. What
-// they go on with, connection tracking forgets.
+// Called while programs stand aside: they translate the flows that they have and begin none. The
+// entries of connection tracking stay, which therefore gives the ports of these flows to nobody
+// else.
 //
 // Left to it: what begins or ends on the node itself, for those packets meet it before or behind
 // the programs; what it masquerades with a port that the node's sockets use, whom nobody else would
@@ -27,7 +28,7 @@ struct AdoptedFlows {
 };
 Result<AdoptedFlows> adopt_flows(const Object& object, TableMaps& maps);
 
-// Whether connection tracking translates a TCP connection to a service still.
+// Whether connection tracking has to translate a TCP connection to a service still.
 Result<bool> connections_are_left(const Object& object);
 
 }  // namespace fairlead::bpf

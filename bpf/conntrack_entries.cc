@@ -296,18 +296,6 @@ Status ConntrackEntries::write(Write how, std::span<const TrackedFlow> flows,
   return {};
 }
 
-Status ConntrackEntries::remove(std::span<const TrackedFlow> flows) {
-  for (size_t first = 0; first < flows.size(); first += kEntriesACall) {
-    const size_t count = std::min(kEntriesACall, flows.size() - first);
-    std::vector<MessageBuilder> requests;
-    for (const TrackedFlow& flow : flows.subspan(first, count)) {
-      put_asked(requests.emplace_back(begin(IPCTNL_MSG_CT_DELETE, NLM_F_ACK, flow)), flow);
-    }
-    RETURN_IF_ERROR(socket_.transact(requests, [](size_t, int) {}));
-  }
-  return {};
-}
-
 Status visit_translated(const std::function<bool(const Translated&)>& visit) {
   // A socket of its own: the rest of a dump that is left early would be read as later answers.
   auto socket = netlink::Socket::open(NETLINK_NETFILTER);

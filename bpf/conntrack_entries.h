@@ -48,9 +48,6 @@ class ConntrackEntries {
   Status write(Write how, std::span<const TrackedFlow> flows,
                const std::function<void(size_t, int)>& refused);
 
-  // Those that are not known are no error.
-  Status remove(std::span<const TrackedFlow> flows);
-
  private:
   struct Batch;
   explicit ConntrackEntries(netlink::Socket socket) : socket_(std::move(socket)) {}

@@ -159,9 +159,10 @@ struct fl_adoption {
   fl_u32 generation;
   fl_u8 protocol;
   fl_u8 established;
-  fl_u8 zero[6];
+  fl_u8 only_ask; /* whether the programs have it */
+  fl_u8 zero[5];
 };
-FL_LAYOUT(fl_adoption, 88, zero, 82);
+FL_LAYOUT(fl_adoption, 88, zero, 83);
 
 /* Context of the sweep: the last two are what it is asked, the rest is its answer. */
 struct fl_sweep {

@@ -2,7 +2,8 @@
 // loader: the programs go on with it as if they had begun it.
 #pragma once
 
-// 0: it is in; 1: nobody serves its address any more, or its slot is another flow's.
+// 0: it is in; 1: it is not, for nobody serves its address any more, its slot is another flow's, or
+// that was only asked.
 SEC("syscall") int fl_adopt(struct fl_adoption* adoption) {
   const struct fl_config* settings = configuration();
   if (!settings) return 1;
@@ -20,6 +21,7 @@ SEC("syscall") int fl_adopt(struct fl_adoption* adoption) {
                                   .frontend = flow_frontend(frontend, &packet.destination),
                                   .client_port = packet.source_port,
                                   .protocol = packet.protocol};
+  if (adoption->only_ask) return find_flow(&key) == 0;
   struct fl_flow flow = {.endpoint = adoption->endpoint,
                          .source = adoption->source,
                          .endpoint_port = adoption->endpoint_port,

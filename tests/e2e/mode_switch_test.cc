@@ -2,8 +2,10 @@
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <sstream>
+#include <thread>
 
 #include "tests/e2e/scenario.h"
 
@@ -134,7 +136,9 @@ class ModeSwitch : public Scenario {
       }
     }
     for (Open& each : open) each.first = each.conversation.exchange();
-    // A client that speaks again after an answer holds a conversation.
+    // A client that speaks again after an answer holds a conversation; for connection tracking, of
+    // datagrams, when two seconds have gone by.
+    if (next == "ebpf") std::this_thread::sleep_for(std::chrono::milliseconds(2100));
     for (Open& each : open) each.first = each.conversation.exchange();
 
     // Of the eBPF mode's masquerading ports no other socket may be bound to one.

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bpf/table_maps.h"
+#include "proxy/runtime/conntrack_table.h"
 #include "tests/harness/process.h"
 #include "tests/unit/bpf/packet_fixture.h"
 
@@ -51,10 +52,7 @@ class AdoptedFlowsTest : public PacketTest {
   }
   void TearDown() override {
     if (IsSkipped()) return;
-    EXPECT_TRUE(in_netns([&]() -> Status {
-                  auto entries = ConntrackEntries::open();
-                  return entries ? entries->remove(tracked_) : entries.status();
-                }).ok());
+    forget();
     EXPECT_TRUE(in_netns([] {
                   return harness::run_checked({"nft", "delete", "table", "inet", "nat"});
                 }).ok());
@@ -75,7 +73,6 @@ class AdoptedFlowsTest : public PacketTest {
     return flow;
   }
   void track(const std::vector<TrackedFlow>& flows) {
-    tracked_.insert(tracked_.end(), flows.begin(), flows.end());
     const Status written = in_netns([&]() -> Status {
       auto entries = ConntrackEntries::open();
       if (!entries) return entries.status();
@@ -84,6 +81,20 @@ class AdoptedFlowsTest : public PacketTest {
       });
     });
     ASSERT_TRUE(written.ok()) << written.message();
+  }
+  // What is tracked outlives the rules.
+  void forget() {
+    for (const auto protocol : {dataplane::Protocol::kTcp, dataplane::Protocol::kUdp}) {
+      const Status forgotten = in_netns([&]() -> Status {
+        auto table = proxy::open_kernel_conntrack();
+        if (!table) return table.status();
+        return (*table)->list({dataplane::Family::kIPv4, protocol, {}}, [&](const auto& each) {
+          EXPECT_TRUE((*table)->remove(each).ok());
+          return true;
+        });
+      });
+      EXPECT_TRUE(forgotten.ok()) << forgotten.message();
+    }
   }
   // "adopted/left".
   std::string adopt() {
@@ -97,8 +108,6 @@ class AdoptedFlowsTest : public PacketTest {
     EXPECT_TRUE(left.ok()) << left.status().message();
     return left && *left;
   }
-
-  std::vector<TrackedFlow> tracked_;
 };
 
 TEST_F(AdoptedFlowsTest, AConnectionGoesOnByThePortThatItHas) {
@@ -150,6 +159,7 @@ TEST_F(AdoptedFlowsTest, APortThatIsTakenIsLeft) {
   serve({.at = kService, .endpoints = {kEndpoint}});
   track({flow(kClient, kSource)});
   EXPECT_EQ(adopt(), "1/0");
+  forget();  // or connection tracking would not have it either
   track({flow("10.1.0.6:4000", kSource)});
   EXPECT_EQ(adopt(), "0/1");
   expect_forward(tcp(kEndpoint, kSource).flags("PA"), tcp(kService, kClient).flags("PA").ttl(63));

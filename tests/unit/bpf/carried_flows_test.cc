@@ -235,17 +235,6 @@ TEST_P(Conntrack, ListsWhatItTranslatesUntilToldToStop) {
   EXPECT_EQ(listed(1).size(), 1U);
 }
 
-TEST_P(Conntrack, WhatIsRemovedIsGone) {
-  EXPECT_EQ(write(Write::kAdd, {flow(1, 20000), flow(2, 20001)}), "");
-  const Status removed = node_->run([&]() -> Status {
-    auto entries = ConntrackEntries::open();
-    if (!entries) return entries.status();
-    return entries->remove(std::vector{flow(1, 20000), flow(3, 20003)});
-  });
-  EXPECT_TRUE(removed.ok()) << removed.message();
-  EXPECT_EQ(known(), std::multiset{entry(flow(2, 20001))});
-}
-
 TEST_P(Conntrack, TheUnknownIsNotKept) {
   EXPECT_EQ(write(Write::kAdd, {flow(1, 20000)}), "");
   EXPECT_EQ(write(Write::kKeep, {flow(1, 20000), flow(2, 20001)}),
