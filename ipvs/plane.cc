@@ -366,8 +366,11 @@ Status Plane::push(std::vector<Step>& steps, bool whole) {
   RETURN_IF_ERROR(servers_.push(std::span(wanted).first(to_come), servers));
   RETURN_IF_ERROR(addresses_.push(touched, addresses));
   RETURN_IF_ERROR(servers_.push_removed(gone));
+  // Before servers get endpoints elsewhere, their clients must not count as those of policy Local
+  // any more; and when they have got their first one here, is time enough to let clients in.
+  RETURN_IF_ERROR(sets_.push_removed_but(SetId::kNoLocal));
   RETURN_IF_ERROR(servers_.push(std::span(wanted).subspan(to_come), servers));
-  RETURN_IF_ERROR(sets_.push_removed());
+  RETURN_IF_ERROR(sets_.push_removed(SetId::kNoLocal));
   if (elements.empty() && servers.empty() && addresses.empty()) return {};
 
   size_t explained = 0;

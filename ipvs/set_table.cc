@@ -208,28 +208,31 @@ Status SetTable::push_added(std::vector<ElementFailure>& failures) {
   return {};
 }
 
-Status SetTable::push_removed() {
+Status SetTable::push_removed_but(SetId later) {
   for (size_t i = 0; i < kSetCount; ++i) {
-    Set& set = table_[i];
-    std::vector<SetElement> superfluous;
-    for (const SetElement& element : set.touched) {
-      const auto found = set.elements.find(element);
-      if (found == set.elements.end() || found->second.wanted != 0) continue;
-      if (found->second.present) superfluous.push_back(element);
-    }
-    std::sort(superfluous.begin(), superfluous.end());
-    superfluous.erase(std::unique(superfluous.begin(), superfluous.end()), superfluous.end());
-    if (!superfluous.empty()) {
-      RETURN_IF_ERROR(sets_.remove(describe(static_cast<SetId>(i), family_), superfluous));
-    }
-    for (const SetElement& element : set.touched) {
-      const auto found = set.elements.find(element);
-      if (found != set.elements.end() && found->second.wanted == 0) set.elements.erase(found);
-    }
-    set.present -= static_cast<uint32_t>(superfluous.size());
-    operations_ += superfluous.size();
-    set.touched.clear();
+    if (static_cast<SetId>(i) != later) RETURN_IF_ERROR(push_removed(static_cast<SetId>(i)));
   }
+  return {};
+}
+
+Status SetTable::push_removed(SetId id) {
+  Set& set = table_[static_cast<size_t>(id)];
+  std::vector<SetElement> superfluous;
+  for (const SetElement& element : set.touched) {
+    const auto found = set.elements.find(element);
+    if (found == set.elements.end() || found->second.wanted != 0) continue;
+    if (found->second.present) superfluous.push_back(element);
+  }
+  std::sort(superfluous.begin(), superfluous.end());
+  superfluous.erase(std::unique(superfluous.begin(), superfluous.end()), superfluous.end());
+  if (!superfluous.empty()) RETURN_IF_ERROR(sets_.remove(describe(id, family_), superfluous));
+  for (const SetElement& element : set.touched) {
+    const auto found = set.elements.find(element);
+    if (found != set.elements.end() && found->second.wanted == 0) set.elements.erase(found);
+  }
+  set.present -= static_cast<uint32_t>(superfluous.size());
+  operations_ += superfluous.size();
+  set.touched.clear();
   return {};
 }
 

@@ -49,8 +49,9 @@ class SetTable {
 
   // Adds what is wanted and not there; what the kernel refuses goes to `failures`.
   Status push_added(std::vector<ElementFailure>& failures);
-  // Removes what is there and not wanted.
-  Status push_removed();
+  // Removes what is there and not wanted: from all sets but `later`, and from that one.
+  Status push_removed_but(SetId later);
+  Status push_removed(SetId id);
 
   bool present(SetId set, const SetElement& element) const;
   bool empty(SetId set) const { return of(set).present == 0; }
