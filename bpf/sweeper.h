@@ -53,7 +53,7 @@ class Sweeper {
   // From now on, a part of the slots at a time: every place has programs that enter flows in these
   // maps. Before, flows of slots may be in a map that was replaced.
   void free_slots() { free_slots_ = true; }
-  static constexpr uint32_t kSlotsASweep = 1 << 16;
+  static constexpr uint32_t kSlotsASweep = 1 << 13;
 
   Counts counts() const;
 
