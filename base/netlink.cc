@@ -46,6 +46,10 @@ Bytes MessageBuilder::finish(uint32_t sequence) {
   return bytes_;
 }
 
+std::string Attribute::text() const {
+  return std::string(payload.begin(), std::find(payload.begin(), payload.end(), 0));
+}
+
 std::optional<int> error_of(const Message& message) {
   int error = 0;
   if (message.payload.size() < sizeof error) return std::nullopt;
@@ -53,7 +57,7 @@ std::optional<int> error_of(const Message& message) {
   return -error;
 }
 
-Result<Socket> Socket::open(int protocol, uint32_t groups) {
+Result<Socket> Socket::open(int protocol, uint32_t groups, int receive_buffer) {
   Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
   if (!fd.valid()) return Status::from_errno(errno, "open", "a netlink socket");
   sockaddr_nl address{};
@@ -63,8 +67,7 @@ Result<Socket> Socket::open(int protocol, uint32_t groups) {
     return Status::from_errno(errno, "bind", "a netlink socket");
   }
   // Room for a burst of notifications; an overrun is noticed, so failing to get it is no error.
-  const int size = 1 << 20;
-  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
   // Of a request that is refused, only the head comes back.
   const int on = 1;
   ::setsockopt(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, &on, sizeof on);
@@ -94,7 +97,7 @@ Status Socket::receive(bool block, const std::function<void(const Message&)>& vi
   if (size < 0) return Status::from_errno(errno, "receive from", "netlink");
   if (sender.nl_pid != 0) return Status();  // not the kernel
   if ((head.msg_flags & MSG_TRUNC) != 0) {
-    return Status::error(StatusCode::kInternal, "receive from", "netlink", "a message was cut off");
+    return Status::from_errno(ENOBUFS, "receive from", "netlink");
   }
   Bytes rest(buffer_.data(), static_cast<size_t>(size));
   while (rest.size() >= sizeof(nlmsghdr)) {
@@ -108,14 +111,14 @@ Status Socket::receive(bool block, const std::function<void(const Message&)>& vi
   return Status();
 }
 
-Status Socket::dump(MessageBuilder& request, const std::function<bool(const Message&)>& visit,
-                    bool* interrupted) {
+Status Socket::exchange(MessageBuilder& request, const std::function<bool(const Message&)>& visit,
+                        bool& interrupted) {
   RETURN_IF_ERROR(send(request));
   int error = 0;
   for (bool done = false; !done;) {
     RETURN_IF_ERROR(receive(true, [&](const Message& message) {
       if (done || message.sequence != sequence_) return;
-      if (interrupted != nullptr && (message.flags & NLM_F_DUMP_INTR) != 0) *interrupted = true;
+      interrupted |= (message.flags & NLM_F_DUMP_INTR) != 0;
       if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) {
         // The end of a dump carries an errno, too.
         error = error_of(message).value_or(message.type == NLMSG_DONE ? 0 : EPROTO);
@@ -126,6 +129,30 @@ Status Socket::dump(MessageBuilder& request, const std::function<bool(const Mess
     }));
   }
   return error == 0 ? Status() : Status::from_errno(error, "list", "netlink objects");
+}
+
+Status Socket::dump(MessageBuilder& request, const std::function<bool(const Message&)>& visit) {
+  bool interrupted = false;
+  return exchange(request, visit, interrupted);
+}
+
+Status Socket::list(MessageBuilder& request, const std::function<void(const Message&)>& visit) {
+  bool interrupted = false;
+  const auto visit_all = [&visit](const Message& message) {
+    visit(message);
+    return true;
+  };
+  RETURN_IF_ERROR(exchange(request, visit_all, interrupted));
+  return interrupted ? Status::from_errno(EAGAIN, "list", "netlink objects") : Status();
+}
+
+Status Socket::ask(MessageBuilder& request, const std::function<void(const Message&)>& visit) {
+  bool interrupted = false;
+  const auto visit_one = [&visit](const Message& message) {
+    visit(message);
+    return false;
+  };
+  return exchange(request, visit_one, interrupted);
 }
 
 Status Socket::transact(std::span<MessageBuilder> requests,

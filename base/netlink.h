@@ -11,6 +11,7 @@
 #include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/fd.h"
@@ -31,6 +32,7 @@ struct Attribute {
     std::memcpy(&value, payload.data(), sizeof value);
     return value;
   }
+  std::string text() const;  // up to the first NUL
 };
 
 // Calls `visit` for each attribute; false when the bytes are not a sequence of attributes (those
@@ -93,21 +95,27 @@ struct Message {
 
 class Socket {
  public:
-  // `groups`: the bit mask of multicast groups (RTMGRP_...).
-  static Result<Socket> open(int protocol, uint32_t groups = 0);
+  // `groups`: the bit mask of multicast groups (RTMGRP_...); `receive_buffer`: bytes wanted for a
+  // burst of their notifications.
+  static Result<Socket> open(int protocol, uint32_t groups = 0, int receive_buffer = 1 << 20);
 
   int fd() const { return fd_.get(); }
   Status send(MessageBuilder& message);  // gives it the next sequence number
 
   // Calls `visit` for each message of the next datagram. kUnavailable with EAGAIN when nothing is
-  // there and `block` is false, kExhausted (ENOBUFS) when the kernel dropped messages.
+  // there and `block` is false, kExhausted (ENOBUFS) when messages were dropped or cut off.
   Status receive(bool block, const std::function<void(const Message&)>& visit);
 
   // Sends a dump request and calls `visit` for each answer until it returns false (the rest stays
-  // unread: drop the socket then) or the dump ends. `interrupted` is set when the kernel says that
-  // what it listed changed meanwhile.
-  Status dump(MessageBuilder& request, const std::function<bool(const Message&)>& visit,
-              bool* interrupted = nullptr);
+  // unread: drop the socket then) or the dump ends. What the kernel changes meanwhile may be missed
+  // or met twice.
+  Status dump(MessageBuilder& request, const std::function<bool(const Message&)>& visit);
+
+  // A dump from end to end. kUnavailable with EAGAIN when what it listed changed meanwhile.
+  Status list(MessageBuilder& request, const std::function<void(const Message&)>& visit);
+
+  // Sends a request that is no dump and visits its one answer.
+  Status ask(MessageBuilder& request, const std::function<void(const Message&)>& visit);
 
   // Sends `requests` in one system call and visits the place and the errno of each that is refused.
   // The last one must have NLM_F_ACK, without which silence means that the kernel took a request.
@@ -119,6 +127,8 @@ class Socket {
 
  private:
   explicit Socket(Fd fd) : fd_(std::move(fd)), buffer_(64 << 10) {}
+  Status exchange(MessageBuilder& request, const std::function<bool(const Message&)>& visit,
+                  bool& interrupted);
 
   Fd fd_;
   uint32_t sequence_ = 0;

@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <optional>
 
+#include "base/netlink.h"
 #include "bpf/hook.h"
-#include "bpf/route_netlink.h"
 #include "bpf/system.h"
 
 namespace fairlead::bpf {
@@ -70,16 +70,17 @@ class Classifier final : public Hook {
 
   // nullopt when the kernel would not say.
   std::optional<bool> has_classifiers() const {
-    Result<route::Socket> socket = route::Socket::open();
+    Result<netlink::Socket> socket = netlink::Socket::open(NETLINK_ROUTE);
     if (!socket) return std::nullopt;
     bool any = false;
     for (const uint32_t side : {TC_H_MIN_INGRESS, TC_H_MIN_EGRESS}) {
       tcmsg head{};
       head.tcm_ifindex = static_cast<int>(name().device);
       head.tcm_parent = TC_H_MAKE(TC_H_CLSACT, side);
-      const Status listed = socket->request(
-          RTM_GETTFILTER, NLM_F_DUMP, head,
-          [&](const route::Message& message) { any |= message.type == RTM_NEWTFILTER; });
+      netlink::MessageBuilder request(RTM_GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP);
+      const Status listed = socket->list(
+          request.header(head),
+          [&](const netlink::Message& message) { any |= message.type == RTM_NEWTFILTER; });
       if (!listed) return std::nullopt;
     }
     return any;
@@ -135,20 +136,20 @@ void remove_empty_clsact(uint32_t device) {
 }
 
 Result<std::vector<std::unique_ptr<Hook>>> find_classifiers() {
-  auto socket = route::Socket::open();
+  auto socket = netlink::Socket::open(NETLINK_ROUTE);
   if (!socket) return socket.status();
   std::vector<uint32_t> devices;
-  RETURN_IF_ERROR(
-      socket->request(RTM_GETQDISC, NLM_F_DUMP, tcmsg{}, [&](const route::Message& message) {
-        route::Bytes payload = message.payload;
-        const auto head = route::take<tcmsg>(payload);
-        if (!head) return;
-        route::for_each_attribute(payload, [&](uint16_t type, route::Bytes value) {
-          if (type == TCA_KIND && route::text_of(value) == "clsact") {
-            devices.push_back(static_cast<uint32_t>(head->tcm_ifindex));
-          }
-        });
-      }));
+  netlink::MessageBuilder request(RTM_GETQDISC, NLM_F_REQUEST | NLM_F_DUMP);
+  RETURN_IF_ERROR(socket->list(request.header(tcmsg{}), [&](const netlink::Message& message) {
+    netlink::Bytes payload = message.payload;
+    const auto head = netlink::take_header<tcmsg>(payload);
+    if (!head) return;
+    netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
+      if (attribute.type == TCA_KIND && attribute.text() == "clsact") {
+        devices.push_back(static_cast<uint32_t>(head->tcm_ifindex));
+      }
+    });
+  }));
   std::vector<std::unique_ptr<Hook>> result;
   for (const uint32_t device : devices) {
     for (const Program program : {Program::kIngress, Program::kEgress}) {

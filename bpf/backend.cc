@@ -3,7 +3,6 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 
 #include <array>
 #include <chrono>
@@ -16,7 +15,6 @@
 #include "base/log.h"
 #include "bpf/adopted_flows.h"
 #include "bpf/attach.h"
-#include "bpf/conntrack_entries.h"
 #include "bpf/devices.h"
 #include "bpf/layout.h"
 #include "bpf/map_rows.h"
@@ -258,7 +256,7 @@ Result<uint64_t> EbpfBackend::serve() {
 // Flows of another mode that programs can go on with are theirs from here on. Then one write of one
 // byte: what else began before stays the other mode's, what begins after is ours.
 Status EbpfBackend::take_charge() {
-  const Result<AdoptedFlows> flows = adopt_flows(*object_, *maps_);
+  const Result<AdoptedFlows> flows = adopt_flows(*object_, *tables_);
   if (!flows) {
     LOG_WARNING("flows of another mode stay where they are: {}", flows.status().message());
   } else if (flows->adopted + flows->left > 0) {
@@ -273,7 +271,7 @@ Status EbpfBackend::take_charge() {
 
 // Whether another mode's connections to services of ours are still translated in the network stack.
 bool EbpfBackend::others_go_on() {
-  const Result<bool> found = connections_are_left(*object_);
+  const Result<bool> found = connections_are_left(*object_, *tables_);
   if (!found) LOG_WARNING("connections of another mode: {}", found.status().message());
   return found && *found;
 }

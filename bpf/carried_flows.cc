@@ -5,13 +5,11 @@
 #include <netinet/in.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
-#include <cstring>
-#include <set>
 #include <vector>
 
 #include "bpf/map_rows.h"
+#include "bpf/node_maps.h"
 #include "bpf/pinned_maps.h"
 #include "bpf/system.h"
 
@@ -27,14 +25,6 @@ struct Slot {
   uint32_t number;
   fl_return record;
 };
-
-using AddressKey = std::array<uint32_t, 4>;
-AddressKey address_key(const fl_addr& address) {
-  AddressKey key;
-  static_assert(sizeof key == sizeof address);
-  std::memcpy(key.data(), &address, sizeof key);
-  return key;
-}
 
 }  // namespace
 
@@ -67,7 +57,7 @@ std::optional<TrackedFlow> tracked_flow(const fl_config& config, uint32_t number
 struct FlowCarrier::Pinned {
   fl_config config;
   Fd returns;
-  std::set<AddressKey> node_addresses;
+  Fd node_addresses;
   ConntrackEntries entries;
 };
 
@@ -77,7 +67,7 @@ Result<Fd> open_map(const std::string& directory, Map map, size_t value_size) {
   const MapRow& row = row_of(map);
   const std::string path = directory + "/" + std::string(row.name);
   Result<Fd> pinned = open_pinned_map(path);
-  if (!pinned || value_size == 0) return pinned;
+  if (!pinned) return pinned;
   MapShape shape;
   ASSIGN_OR_RETURN(shape, shape_of({pinned->get(), row.name, row.flag}));
   if (shape.value_size == value_size) return pinned;
@@ -89,18 +79,6 @@ Result<fl_config> read_config(int map) {
   fl_config config;
   if (bpf_map_lookup_elem(map, &zero, &config) == 0) return config;
   return Status::from_errno(errno, "read", "fl_config");
-}
-
-Result<std::set<AddressKey>> read_addresses(int map) {
-  Elements elements;
-  ASSIGN_OR_RETURN(elements, read_all({map, "fl_node_addresses", {}}));
-  std::set<AddressKey> addresses;
-  for (size_t i = 0; i < elements.count; ++i) {
-    fl_addr address;
-    std::memcpy(&address, elements.keys.data() + i * sizeof address, sizeof address);
-    addresses.insert(address_key(address));
-  }
-  return addresses;
 }
 
 // All slots that are claimed. A part at a time: the array is as large as the operator wanted it.
@@ -135,15 +113,13 @@ Result<FlowCarrier> FlowCarrier::open(const std::string& maps) {
   Fd returns;
   ASSIGN_OR_RETURN(returns, open_map(maps, Map::kReturns, sizeof(fl_return)));
   Fd addresses;
-  ASSIGN_OR_RETURN(addresses, open_map(maps, Map::kNodeAddresses, 0));
+  ASSIGN_OR_RETURN(addresses, open_map(maps, Map::kNodeAddresses, sizeof(fl_node_address)));
   auto settings = read_config(config.get());
   if (!settings) return settings.status();
-  auto own = read_addresses(addresses.get());
-  if (!own) return own.status();
   auto entries = ConntrackEntries::open();
   if (!entries) return entries.status();
   return FlowCarrier(std::make_unique<Pinned>(
-      Pinned{*settings, std::move(returns), *std::move(own), *std::move(entries)}));
+      Pinned{*settings, std::move(returns), std::move(addresses), *std::move(entries)}));
 }
 
 // Those that no earlier call has found.
@@ -159,8 +135,8 @@ Result<std::vector<TrackedFlow>> FlowCarrier::live_flows() {
     uint32_t& told = told_[slot.number];
     if (told == slot.record.claim) continue;
     const auto flow = tracked_flow(pinned_->config, slot.number, slot.record, newest);
-    if (!flow || pinned_->node_addresses.contains(address_key(flow->endpoint)) ||
-        pinned_->node_addresses.contains(address_key(flow->client))) {
+    if (!flow || is_node_address(pinned_->node_addresses.get(), flow->endpoint) ||
+        is_node_address(pinned_->node_addresses.get(), flow->client)) {
       continue;
     }
     told = slot.record.claim;

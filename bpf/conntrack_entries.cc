@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include "base/conntrack_tuple.h"
 #include "bpf/tables.h"
 
 namespace fairlead::bpf {
@@ -38,27 +39,20 @@ MessageBuilder begin(uint16_t message, uint16_t flags, const TrackedFlow& flow) 
   return request;
 }
 
-void put_address(MessageBuilder& out, const fl_addr& address, uint16_t v4, uint16_t v6) {
-  if (from_wire(address).is_v4()) {
-    out.attribute(v4, address.word[3]);
-  } else {
-    out.attribute(v6, address);
-  }
+// As netlink writes it: 4 bytes or 16.
+netlink::Bytes address_bytes(const fl_addr& address) {
+  const netlink::Bytes all(reinterpret_cast<const uint8_t*>(&address), sizeof address);
+  return from_wire(address).is_v4() ? all.last(sizeof address.word[3]) : all;
 }
 
 void put_tuple(MessageBuilder& out, uint16_t type, const fl_addr& source, fl_be16 source_port,
                const fl_addr& destination, fl_be16 destination_port, fl_u8 protocol) {
-  out.nested(type, [&] {
-    out.nested(CTA_TUPLE_IP, [&] {
-      put_address(out, source, CTA_IP_V4_SRC, CTA_IP_V6_SRC);
-      put_address(out, destination, CTA_IP_V4_DST, CTA_IP_V6_DST);
-    });
-    out.nested(CTA_TUPLE_PROTO, [&] {
-      out.attribute(CTA_PROTO_NUM, protocol);
-      out.attribute(CTA_PROTO_SRC_PORT, source_port);
-      out.attribute(CTA_PROTO_DST_PORT, destination_port);
-    });
-  });
+  netlink::put_tuple(out, type,
+                     {.source = address_bytes(source),
+                      .destination = address_bytes(destination),
+                      .source_port = source_port,
+                      .destination_port = destination_port,
+                      .protocol = protocol});
 }
 
 void put_asked(MessageBuilder& out, const TrackedFlow& flow) {
@@ -72,8 +66,9 @@ void put_answered(MessageBuilder& out, const TrackedFlow& flow) {
 }
 
 void put_translation(MessageBuilder& out, uint16_t type, const fl_addr& address, fl_be16 port) {
+  const netlink::Bytes bytes = address_bytes(address);
   out.nested(type, [&] {
-    put_address(out, address, CTA_NAT_V4_MINIP, CTA_NAT_V6_MINIP);
+    out.attribute(bytes.size() == 4 ? CTA_NAT_V4_MINIP : CTA_NAT_V6_MINIP, bytes);
     out.nested(CTA_NAT_PROTO, [&] {
       out.attribute(CTA_PROTONAT_PORT_MIN, port);
       out.attribute(CTA_PROTONAT_PORT_MAX, port);
@@ -101,48 +96,11 @@ void put_new(MessageBuilder& out, const TrackedFlow& flow) {
   });
 }
 
-// One direction of an entry, and an entry, as far as they are told.
-struct Tuple {
-  std::optional<fl_addr> source, destination;
-  std::optional<fl_be16> source_port, destination_port;
-  std::optional<fl_u8> protocol;
-
-  bool complete() const {
-    return source && destination && source_port && destination_port && protocol;
-  }
-};
-
 struct Entry {
-  Tuple asked, answered;
+  netlink::Tuple asked, answered;
   uint32_t status = 0;               // IPS_...
   std::optional<uint8_t> tcp_state;  // TCP alone has one
 };
-
-std::optional<fl_addr> address_of(const netlink::Attribute& attribute) {
-  const auto v4 = attribute.as<uint32_t>();
-  return v4 ? to_wire(dataplane::Address::v4(ntohl(*v4))) : attribute.as<fl_addr>();
-}
-
-void read_field(uint16_t part, const netlink::Attribute& field, Tuple& tuple) {
-  if (part == CTA_TUPLE_IP) {
-    const bool source = field.type == CTA_IP_V4_SRC || field.type == CTA_IP_V6_SRC;
-    (source ? tuple.source : tuple.destination) = address_of(field);
-  } else if (part == CTA_TUPLE_PROTO) {
-    if (field.type == CTA_PROTO_NUM) tuple.protocol = field.as<fl_u8>();
-    if (field.type == CTA_PROTO_SRC_PORT) tuple.source_port = field.as<fl_be16>();
-    if (field.type == CTA_PROTO_DST_PORT) tuple.destination_port = field.as<fl_be16>();
-  }
-}
-
-Tuple read_tuple(netlink::Bytes bytes) {
-  Tuple tuple;
-  netlink::for_each_attribute(bytes, [&](const netlink::Attribute& part) {
-    netlink::for_each_attribute(part.payload, [&](const netlink::Attribute& field) {
-      read_field(part.type, field, tuple);
-    });
-  });
-  return tuple;
-}
 
 void read_tcp(netlink::Bytes information, Entry& entry) {
   netlink::for_each_attribute(information, [&](const netlink::Attribute& tcp) {
@@ -157,8 +115,8 @@ Entry read_entry(netlink::Bytes payload) {
   Entry entry;
   if (!netlink::take_header<nfgenmsg>(payload)) return entry;
   netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
-    if (attribute.type == CTA_TUPLE_ORIG) entry.asked = read_tuple(attribute.payload);
-    if (attribute.type == CTA_TUPLE_REPLY) entry.answered = read_tuple(attribute.payload);
+    if (attribute.type == CTA_TUPLE_ORIG) entry.asked = netlink::read_tuple(attribute.payload);
+    if (attribute.type == CTA_TUPLE_REPLY) entry.answered = netlink::read_tuple(attribute.payload);
     if (attribute.type == CTA_PROTOINFO) read_tcp(attribute.payload, entry);
     if (attribute.type == CTA_STATUS) {
       entry.status = ntohl(attribute.as<uint32_t>().value_or(0));
@@ -168,21 +126,26 @@ Entry read_entry(netlink::Bytes payload) {
 }
 
 std::optional<Translated> translated(const Entry& entry) {
-  const Tuple& asked = entry.asked;
-  const Tuple& answered = entry.answered;
+  const netlink::Tuple& asked = entry.asked;
+  const netlink::Tuple& answered = entry.answered;
   if (!asked.complete() || !answered.complete() || (entry.status & IPS_DST_NAT) == 0) {
     return std::nullopt;
   }
+  const auto client = dataplane::Address::from_bytes(asked.source);
+  const auto address = dataplane::Address::from_bytes(asked.destination);
+  const auto source = dataplane::Address::from_bytes(answered.destination);
+  const auto endpoint = dataplane::Address::from_bytes(answered.source);
+  if (!client || !address || !source || !endpoint) return std::nullopt;
   const bool tcp = asked.protocol == IPPROTO_TCP;
   const uint8_t state = entry.tcp_state.value_or(0);
   if (tcp && (state < kTcpEstablished || state > kTcpCloseWait)) return std::nullopt;
   if (!tcp && (asked.protocol != IPPROTO_UDP || (entry.status & IPS_SEEN_REPLY) == 0)) {
     return std::nullopt;
   }
-  return Translated{{.client = *asked.source,
-                     .address = *asked.destination,
-                     .source = *answered.destination,
-                     .endpoint = *answered.source,
+  return Translated{{.client = to_wire(*client),
+                     .address = to_wire(*address),
+                     .source = to_wire(*source),
+                     .endpoint = to_wire(*endpoint),
                      .client_port = *asked.source_port,
                      .port = *asked.destination_port,
                      .source_port = *answered.destination_port,

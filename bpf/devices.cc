@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "bpf/route_netlink.h"
+#include "base/netlink.h"
 
 namespace fairlead::bpf {
 namespace {
@@ -21,27 +21,21 @@ size_t index_of(Family family) {
   return family == Family::kIPv4 ? 0 : 1;
 }
 
-std::optional<Address> address_of(route::Bytes bytes) {
-  if (const auto v4 = route::value_of<uint32_t>(bytes)) return Address::v4(ntohl(*v4));
-  const auto v6 = route::value_of<std::array<uint8_t, 16>>(bytes);
-  return v6 ? std::optional<Address>(Address::v6(*v6)) : std::nullopt;
-}
-
-std::optional<Device> parse_link(route::Bytes payload) {
-  const auto head = route::take<ifinfomsg>(payload);
+std::optional<Device> parse_link(netlink::Bytes payload) {
+  const auto head = netlink::take_header<ifinfomsg>(payload);
   if (!head || head->ifi_family != AF_UNSPEC) return std::nullopt;  // AF_BRIDGE: a bridge's news
   Device device;
   device.index = static_cast<uint32_t>(head->ifi_index);
   device.flags = head->ifi_flags & (IFF_UP | IFF_LOOPBACK);
   device.type = head->ifi_type;
-  route::for_each_attribute(payload, [&](uint16_t type, route::Bytes value) {
-    if (type == IFLA_IFNAME) device.name = route::text_of(value);
-    if (type == IFLA_MTU) device.mtu = route::value_of<uint32_t>(value).value_or(0);
-    if (type == IFLA_MASTER) device.master = route::value_of<uint32_t>(value).value_or(0);
-    if (type == IFLA_LINK) device.parent = route::value_of<uint32_t>(value).value_or(0);
-    if (type != IFLA_LINKINFO) return;
-    route::for_each_attribute(value, [&](uint16_t inner, route::Bytes kind) {
-      if (inner == IFLA_INFO_KIND) device.kind = route::text_of(kind);
+  netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
+    if (attribute.type == IFLA_IFNAME) device.name = attribute.text();
+    if (attribute.type == IFLA_MTU) device.mtu = attribute.as<uint32_t>().value_or(0);
+    if (attribute.type == IFLA_MASTER) device.master = attribute.as<uint32_t>().value_or(0);
+    if (attribute.type == IFLA_LINK) device.parent = attribute.as<uint32_t>().value_or(0);
+    if (attribute.type != IFLA_LINKINFO) return;
+    netlink::for_each_attribute(attribute.payload, [&](const netlink::Attribute& inner) {
+      if (inner.type == IFLA_INFO_KIND) device.kind = inner.text();
     });
   });
   return device;
@@ -52,16 +46,16 @@ struct ParsedAddress {
   bool usable = true;
 };
 
-std::optional<ParsedAddress> parse_address(route::Bytes payload) {
-  const auto head = route::take<ifaddrmsg>(payload);
+std::optional<ParsedAddress> parse_address(netlink::Bytes payload) {
+  const auto head = netlink::take_header<ifaddrmsg>(payload);
   if (!head || (head->ifa_family != AF_INET && head->ifa_family != AF_INET6)) return std::nullopt;
   uint32_t flags = head->ifa_flags;
   std::optional<Address> local, address;
-  route::for_each_attribute(payload, [&](uint16_t type, route::Bytes value) {
+  netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
     // On a point-to-point link IFA_ADDRESS is the peer's and IFA_LOCAL ours.
-    if (type == IFA_LOCAL) local = address_of(value);
-    if (type == IFA_ADDRESS) address = address_of(value);
-    if (type == IFA_FLAGS) flags = route::value_of<uint32_t>(value).value_or(flags);
+    if (attribute.type == IFA_LOCAL) local = Address::from_bytes(attribute.payload);
+    if (attribute.type == IFA_ADDRESS) address = Address::from_bytes(attribute.payload);
+    if (attribute.type == IFA_FLAGS) flags = attribute.as<uint32_t>().value_or(flags);
   });
   const auto ours = local ? local : address;
   if (!ours) return std::nullopt;
@@ -75,7 +69,7 @@ std::optional<ParsedAddress> parse_address(route::Bytes payload) {
 
 class Watcher final : public DeviceWatcher {
  public:
-  Watcher(route::Socket notifications, route::Socket requests)
+  Watcher(netlink::Socket notifications, netlink::Socket requests)
       : notifications_(std::move(notifications)), requests_(std::move(requests)) {}
 
   Status list();
@@ -84,17 +78,17 @@ class Watcher final : public DeviceWatcher {
   const NodeView& view() const override { return view_; }
 
  private:
-  static void take(const route::Message& message, NodeView& view);
+  static void take(const netlink::Message& message, NodeView& view);
   Status dump(NodeView& view);
   void ask_preferred(NodeView& view);
 
-  route::Socket notifications_;
-  route::Socket requests_;
+  netlink::Socket notifications_;
+  netlink::Socket requests_;
   NodeView view_;
   bool list_due_ = false;
 };
 
-void Watcher::take(const route::Message& message, NodeView& view) {
+void Watcher::take(const netlink::Message& message, NodeView& view) {
   switch (message.type) {
     case RTM_NEWLINK:
       if (auto device = parse_link(message.payload)) {
@@ -129,9 +123,11 @@ void Watcher::take(const route::Message& message, NodeView& view) {
 }
 
 Status Watcher::dump(NodeView& view) {
-  const auto visit = [&](const route::Message& message) { take(message, view); };
-  RETURN_IF_ERROR(requests_.request(RTM_GETLINK, NLM_F_DUMP, ifinfomsg{}, visit));
-  return requests_.request(RTM_GETADDR, NLM_F_DUMP, ifaddrmsg{}, visit);
+  const auto visit = [&](const netlink::Message& message) { take(message, view); };
+  netlink::MessageBuilder links(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP);
+  RETURN_IF_ERROR(requests_.list(links.header(ifinfomsg{}), visit));
+  netlink::MessageBuilder addresses(RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP);
+  return requests_.list(addresses.header(ifaddrmsg{}), visit);
 }
 
 // What the kernel would write as the source towards an address that only a default route reaches.
@@ -143,17 +139,16 @@ void Watcher::ask_preferred(NodeView& view) {
     rtmsg head{};
     head.rtm_family = destination.is_v4() ? AF_INET : AF_INET6;
     head.rtm_dst_len = destination.is_v4() ? 32 : 128;
-    const Status answered = requests_.request(
-        RTM_GETROUTE, 0, head,
-        [&](const route::Message& message) {
-          route::Bytes payload = message.payload;
-          const auto answer = route::take<rtmsg>(payload);
-          if (!answer || answer->rtm_type != RTN_UNICAST) return;
-          route::for_each_attribute(payload, [&](uint16_t type, route::Bytes value) {
-            if (type == RTA_PREFSRC) source = address_of(value);
-          });
-        },
-        RTA_DST, destination.bytes());
+    netlink::MessageBuilder request(RTM_GETROUTE, NLM_F_REQUEST);
+    request.header(head).attribute(RTA_DST, destination.bytes());
+    const Status answered = requests_.ask(request, [&](const netlink::Message& message) {
+      netlink::Bytes payload = message.payload;
+      const auto answer = netlink::take_header<rtmsg>(payload);
+      if (!answer || answer->rtm_type != RTN_UNICAST) return;
+      netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
+        if (attribute.type == RTA_PREFSRC) source = Address::from_bytes(attribute.payload);
+      });
+    });
     if (!answered || (source && source->is_link_local())) source.reset();
     view.preferred[index_of(destination.family())] = source;
   }
@@ -179,7 +174,7 @@ Status Watcher::list() {
 Result<bool> Watcher::process() {
   std::optional<NodeView> before;  // copied when there is news: most calls find none
   while (true) {
-    const Status status = notifications_.receive([&](const route::Message& message) {
+    const Status status = notifications_.receive(false, [&](const netlink::Message& message) {
       if (!before) before = view_;
       take(message, view_);
     });
@@ -379,10 +374,10 @@ std::string_view to_string(XdpMode mode) {
 }
 
 Result<std::unique_ptr<DeviceWatcher>> DeviceWatcher::open(int receive_buffer) {
-  auto notifications =
-      route::Socket::open(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, receive_buffer);
+  auto notifications = netlink::Socket::open(
+      NETLINK_ROUTE, RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, receive_buffer);
   if (!notifications) return notifications.status();
-  auto requests = route::Socket::open();
+  auto requests = netlink::Socket::open(NETLINK_ROUTE);
   if (!requests) return requests.status();
   auto watcher = std::make_unique<Watcher>(std::move(*notifications), std::move(*requests));
   RETURN_IF_ERROR(watcher->list());

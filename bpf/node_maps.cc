@@ -1,6 +1,7 @@
 #include "bpf/node_maps.h"
 
 #include <arpa/inet.h>
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <sys/socket.h>
 
@@ -218,6 +219,11 @@ uint64_t NodeMaps::put_config(const fl_config& wanted) {
   put(held.dsr, wanted.dsr);
   put(held.handover, wanted.handover);
   return changes;
+}
+
+bool is_node_address(int map, const fl_addr& address) {
+  fl_node_address own;
+  return bpf_map_lookup_elem(map, &address, &own) == 0;
 }
 
 std::optional<std::pair<uint16_t, uint16_t>> local_port_range() {

@@ -69,6 +69,9 @@ class NodeMaps {
   uint64_t size_ = 0;
 };
 
+// Is it an address of the node? `map`: fl_node_addresses.
+bool is_node_address(int map, const fl_addr& address);
+
 // The ports that the kernel gives to this network namespace's sockets, first and last.
 std::optional<std::pair<uint16_t, uint16_t>> local_port_range();
 

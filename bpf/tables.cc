@@ -50,6 +50,28 @@ std::vector<Tables::Gone> Tables::take_gone() {
   return std::exchange(state_->gone, {});
 }
 
+uint32_t Tables::entry_at(const fl_addr& address, fl_be16 port, fl_u8 protocol) const {
+  // A node port stands under its family's unspecified address.
+  const auto any =
+      from_wire(address).is_v4() ? dataplane::Address::v4(0) : dataplane::Address::v6({});
+  for (const fl_addr& at : {address, to_wire(any)}) {
+    const auto found = state_->frontends.find(fl_frontend_key{at, port, protocol, 0});
+    if (found != state_->frontends.end()) return found->second.entry;
+  }
+  return 0;
+}
+std::optional<Tables::EndpointPlace> Tables::endpoint_at(uint32_t entry, const fl_addr& address,
+                                                         fl_be16 port) const {
+  if (entry >= state_->records.size()) return std::nullopt;
+  for (const uint32_t index : state_->records[entry].endpoints) {
+    const fl_endpoint& each = state_->endpoints[index];
+    if (compare_places(each.address, each.port, address, port) == 0) {
+      return EndpointPlace{index, each.generation};
+    }
+  }
+  return std::nullopt;
+}
+
 Tables::State::State(TableMaps& table_maps)
     : maps(table_maps),
       entries(maps.entries()),

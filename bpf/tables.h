@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
@@ -60,6 +61,17 @@ class Tables {
     }
   };
   std::vector<Gone> take_gone();
+
+  // The index of the entry that serves what a client writes (a node port at whatever address); 0
+  // when none does.
+  uint32_t entry_at(const fl_addr& address, fl_be16 port, fl_u8 protocol) const;
+  // Where that entry's endpoint stands in `fl_endpoints`; nullopt when it has none there.
+  struct EndpointPlace {
+    uint32_t index;
+    uint32_t generation;
+  };
+  std::optional<EndpointPlace> endpoint_at(uint32_t entry, const fl_addr& address,
+                                           fl_be16 port) const;
 
  private:
   struct State;

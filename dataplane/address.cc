@@ -140,6 +140,16 @@ Address Address::v6(const std::array<uint8_t, 16>& network_order) {
   return address;
 }
 
+std::optional<Address> Address::from_bytes(std::span<const uint8_t> network_order) {
+  std::array<uint8_t, 16> bytes{};
+  if (network_order.size() != 4 && network_order.size() != bytes.size()) return std::nullopt;
+  std::copy(network_order.begin(), network_order.end(), bytes.begin());
+  if (network_order.size() == bytes.size()) return v6(bytes);
+  Address address;
+  std::copy(network_order.begin(), network_order.end(), address.bytes_.begin());
+  return address;
+}
+
 std::optional<Address> Address::parse(std::string_view text) {
   if (text.find(':') == std::string_view::npos) {
     Address address;

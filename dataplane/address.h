@@ -31,6 +31,8 @@ class Address {
   Address() = default;
   static Address v4(uint32_t host_order);
   static Address v6(const std::array<uint8_t, 16>& network_order);
+  // By their number: 4 bytes or 16, in network order. nullopt for any other.
+  static std::optional<Address> from_bytes(std::span<const uint8_t> network_order);
 
   // Dotted quad (leading zeros are refused: their reading differs between tools) or RFC 4291 text.
   // No zone, no prefix, no surrounding space.

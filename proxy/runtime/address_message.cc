@@ -1,29 +1,13 @@
 #include "proxy/runtime/address_message.h"
 
-#include <arpa/inet.h>
 #include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <sys/socket.h>
 
-#include <algorithm>
-#include <array>
-
 namespace fairlead::proxy {
-namespace {
 
 using dataplane::Address;
-
-std::optional<Address> address_of(uint8_t family, const netlink::Attribute& attribute) {
-  if (family == AF_INET) {
-    const auto v4 = attribute.as<uint32_t>();
-    return v4 ? std::optional<Address>(Address::v4(ntohl(*v4))) : std::nullopt;
-  }
-  const auto v6 = attribute.as<std::array<uint8_t, 16>>();
-  return v6 ? std::optional<Address>(Address::v6(*v6)) : std::nullopt;
-}
-
-}  // namespace
 
 std::optional<AddressMessage> parse_address_message(netlink::Bytes payload) {
   const auto head = netlink::take_header<ifaddrmsg>(payload);
@@ -33,8 +17,8 @@ std::optional<AddressMessage> parse_address_message(netlink::Bytes payload) {
   std::optional<Address> local, address;
   const bool whole = netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
     // On a point-to-point link IFA_ADDRESS is the peer's and IFA_LOCAL ours.
-    if (attribute.type == IFA_LOCAL) local = address_of(head->ifa_family, attribute);
-    if (attribute.type == IFA_ADDRESS) address = address_of(head->ifa_family, attribute);
+    if (attribute.type == IFA_LOCAL) local = Address::from_bytes(attribute.payload);
+    if (attribute.type == IFA_ADDRESS) address = Address::from_bytes(attribute.payload);
     if (attribute.type == IFA_FLAGS) flags = attribute.as<uint32_t>().value_or(flags);
   });
   const auto ours = local ? local : address;
@@ -49,9 +33,7 @@ std::optional<LinkMessage> parse_link_message(netlink::Bytes payload) {
   LinkMessage link{static_cast<uint32_t>(head->ifi_index), "",
                    (head->ifi_flags & IFF_LOOPBACK) != 0};
   const bool whole = netlink::for_each_attribute(payload, [&](const netlink::Attribute& attribute) {
-    if (attribute.type != IFLA_IFNAME) return;
-    const auto end = std::find(attribute.payload.begin(), attribute.payload.end(), 0);
-    link.name.assign(attribute.payload.begin(), end);
+    if (attribute.type == IFLA_IFNAME) link.name = attribute.text();
   });
   if (!whole) return std::nullopt;
   return link;

@@ -88,15 +88,9 @@ Status Watcher::dump(uint16_t type) {
     netlink::MessageBuilder request(type, NLM_F_REQUEST | NLM_F_DUMP);
     if (type == RTM_GETLINK) request.header(ifinfomsg{});
     if (type == RTM_GETADDR) request.header(ifaddrmsg{});
-    bool interrupted = false;
-    RETURN_IF_ERROR(socket->dump(
-        request,
-        [this](const netlink::Message& message) {
-          take(message);
-          return true;
-        },
-        &interrupted));
-    if (!interrupted) return Status();
+    const Status listed =
+        socket->list(request, [this](const netlink::Message& message) { take(message); });
+    if (listed.system_errno() != EAGAIN) return listed;
   }
   return Status::error(StatusCode::kUnavailable, "list", "interface addresses",
                        "they changed during each of several attempts");

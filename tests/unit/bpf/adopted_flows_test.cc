@@ -96,15 +96,26 @@ class AdoptedFlowsTest : public PacketTest {
       EXPECT_TRUE(forgotten.ok()) << forgotten.message();
     }
   }
+  // With tables as a start finds them in the maps.
+  template <typename Question>
+  auto ask(Question question) {
+    const auto maps = open_table_maps(datapath().object());
+    Tables tables(**maps);
+    const Status found = tables.adopt();
+    EXPECT_TRUE(found.ok()) << found.message();
+    return in_netns([&] { return question(datapath().object(), tables); });
+  }
   // "adopted/left".
   std::string adopt() {
-    auto maps = open_table_maps(datapath().object());
-    const auto counts = in_netns([&] { return adopt_flows(datapath().object(), **maps); });
+    const auto counts =
+        ask([](const Object& object, const Tables& tables) { return adopt_flows(object, tables); });
     if (!counts) return counts.status().message();
     return std::to_string(counts->adopted) + "/" + std::to_string(counts->left);
   }
   bool are_left() {
-    const auto left = in_netns([&] { return connections_are_left(datapath().object()); });
+    const auto left = ask([](const Object& object, const Tables& tables) {
+      return connections_are_left(object, tables);
+    });
     EXPECT_TRUE(left.ok()) << left.status().message();
     return left && *left;
   }
