@@ -82,8 +82,8 @@ class Backend {
   virtual std::vector<Counter> counters() = 0;
 
   // Another mode has taken over: begins no connection any more, whatever an earlier run in this
-  // mode left. For how long to wait until remove_all(), because connections that have begun would
-  // end with it; zero when nothing depends on this mode.
+  // mode left, and may do away with what those that have begun do not need. After how long to ask
+  // again, because connections would end with remove_all(); zero when nothing depends on this mode.
   virtual Result<std::chrono::seconds> release() { return std::chrono::seconds(0); }
   // Removes everything that Fairlead ever installs in this mode, from this run or an earlier one.
   virtual Status remove_all() = 0;

@@ -72,6 +72,8 @@ class IpvsBackend final : public dataplane::Backend {
   bool complete_ = false;
   bool disturbed_ = false;
   bool needs_complete_ = false;  // not told to the caller yet
+  bool released_ = false;        // another mode serves
+  bool rules_retired_ = false;   // and of ours only what last connections need is left
   std::string unreadable_;       // why the last audit could not look at rules; empty when it could
   steady_clock::time_point next_reap_{};
   steady_clock::time_point next_audit_{};  // of those that come without being asked for
@@ -144,6 +146,7 @@ Status IpvsBackend::check_schedulers(const NodeRules& rules) {
 Status IpvsBackend::start(const NodeRules& rules) {
   planes_.clear();
   complete_ = false;
+  released_ = rules_retired_ = false;
   RETURN_IF_ERROR(write_settings(nullptr));
   RETURN_IF_ERROR(check_schedulers(rules));
   RETURN_IF_ERROR(seams_.device->create());
@@ -204,10 +207,13 @@ Status IpvsBackend::remove_others_rules() {
   Status problem;
   for (const auto& other : seams_.other_iptables) {
     for (const Family family : {Family::kIPv4, Family::kIPv6}) {
-      const Result<bool> owned = other->has_chain(family, "mangle", iptables::kIpvsOwner);
+      Result<bool> owned = other->has_chain(family, "mangle", iptables::kIpvsOwner);
+      if (owned && !*owned) owned = other->has_chain(family, "filter", kGuard);
       Status removed = owned.status();
       if (removed.code() == StatusCode::kNotFound) continue;  // not installed for this family
-      if (owned && *owned) removed = Plane(family, seams(), options_).remove_rules(*other);
+      if (owned && *owned) {
+        removed = Plane(family, seams(), options_).remove_rules(*other, Guard::kRemove);
+      }
       if (problem) problem = removed;
     }
   }
@@ -296,19 +302,34 @@ std::vector<dataplane::Counter> IpvsBackend::counters() {
 }
 
 // Where another mode translates in PREROUTING and OUTPUT, no new connection gets to IPVS; those
-// that have begun need what we have.
+// that have begun go on by servers of weight 0, until the last has ended. At first all of it stays,
+// for what was on its way when the other mode took over.
 Result<std::chrono::seconds> IpvsBackend::release() {
-  constexpr std::chrono::seconds kLastConnections{5};
+  constexpr std::chrono::seconds kOnTheWay{5};
+  constexpr std::chrono::seconds kNextLook{10};
+  const bool first = !std::exchange(released_, true);
+  std::vector<Family> serving;
+  std::vector<Family> done;
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
     Plane plane(family, seams(), options_);
     bool owned = false;
     ASSIGN_OR_RETURN(owned, plane.owned());
     if (!owned) continue;
-    bool busy = false;
-    ASSIGN_OR_RETURN(busy, plane.has_connections());
-    if (busy) return kLastConnections;
+    bool serves = false;
+    if (first) {
+      ASSIGN_OR_RETURN(serves, plane.has_connections());
+    } else {
+      ASSIGN_OR_RETURN(serves, plane.retire(!rules_retired_));
+    }
+    (serves ? serving : done).push_back(family);
   }
-  return std::chrono::seconds(0);
+  if (serving.empty()) return std::chrono::seconds(0);
+  if (first) return kOnTheWay;
+  // The rules of a family without connections must not stay as long as the other has some.
+  for (const Family family : done) RETURN_IF_ERROR(Plane(family, seams(), options_).remove());
+  if (!rules_retired_) RETURN_IF_ERROR(remove_others_rules());
+  rules_retired_ = true;
+  return kNextLook;
 }
 
 Status IpvsBackend::remove_all() {

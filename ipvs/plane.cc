@@ -18,12 +18,6 @@ using dataplane::Refusal;
 
 namespace {
 
-SetElement element_of(const Address& address) {
-  SetElement element;
-  element.address = address;
-  return element;
-}
-
 bool depends_on_node(const ForwardingEntry& entry) {
   return std::any_of(entry.frontends.begin(), entry.frontends.end(), [](const Frontend& frontend) {
     return frontend.kind == FrontendKind::kNodePort;
@@ -97,15 +91,18 @@ Status Plane::load() {
 
 // The sets have every server of an earlier run: an element comes before its server and goes after
 // it. Others may have servers at the same address.
-bool Plane::is_recorded(const ServerKey& key) const {
-  SetElement element = element_of(key.address.address);
-  element.port = key.address.port;
-  element.protocol = key.protocol;
+std::vector<SetId> Plane::sets_with(const SetElement& server) const {
+  std::vector<SetId> found;
   for (const SetId set : {SetId::kClusterIp, SetId::kExternalIp, SetId::kExternalIpLocal,
                           SetId::kLoadBalancer, SetId::kNodePortSctp, SetId::kNodePortServers}) {
-    if (sets_.present(set, element)) return true;
+    if (sets_.present(set, server)) found.push_back(set);
   }
-  return false;
+  return found;
+}
+
+bool Plane::is_recorded(const ServerKey& key) const {
+  const dataplane::SocketAddress& at = key.address;
+  return !sets_with(SetElement::at(at.address, at.port, key.protocol)).empty();
 }
 
 bool Plane::is_ours(const ServerKey& key) const {
@@ -209,9 +206,8 @@ Result<uint32_t> Plane::mark_for(const ForwardingEntry& entry, const View& view)
   const uint32_t limit = view.marks.limit();
   // An earlier run's, so that its connections stay with their server.
   for (const Frontend& frontend : entry.frontends) {
-    SetElement element = element_of(frontend.address.address);
-    element.port = frontend.address.port;
-    element.protocol = entry.key.protocol;
+    SetElement element =
+        SetElement::at(frontend.address.address, frontend.address.port, entry.key.protocol);
     if (frontend.kind == FrontendKind::kNodePort && !view.node_port_addresses.empty()) {
       element.address = view.node_port_addresses.front();
     }
@@ -323,10 +319,10 @@ Status Plane::push(std::vector<Step>& steps, bool whole) {
     if (target == listed_.contains(address)) continue;
     if (target) {
       listed_.insert(address);
-      sets_.want(SetId::kAddresses, element_of(address));
+      sets_.want(SetId::kAddresses, SetElement::at(address));
     } else {
       listed_.erase(address);
-      sets_.unwant(SetId::kAddresses, element_of(address));
+      sets_.unwant(SetId::kAddresses, SetElement::at(address));
     }
   }
 
@@ -505,39 +501,6 @@ Status Plane::audit(dataplane::AuditReport& report, std::vector<Refusal>& refuse
   report.checked += sets_.size() + servers_.size() + servers_.destinations() + addresses_.size();
   report.repaired += operations() - before;
   return readable;
-}
-
-Result<bool> Plane::owned() {
-  bool marked = false;
-  ASSIGN_OR_RETURN(marked, sets_.ours());
-  return marked;
-}
-
-Status Plane::remove_rules(iptables::Tool& tool) const {
-  std::string mangle;
-  ASSIGN_OR_RETURN(mangle, tool.save(family_, "mangle"));
-  const bool rules_owned = has_chain(mangle, iptables::kIpvsOwner);
-  std::vector<TableRules> tables = wanted_rules(family_, rules_);
-  std::reverse(tables.begin(), tables.end());
-  for (const TableRules& table : tables) {
-    std::string saved;
-    ASSIGN_OR_RETURN(saved, tool.save(family_, table.table));
-    const std::string removal = removal_text(table, saved, rules_owned);
-    if (!removal.empty()) RETURN_IF_ERROR(tool.restore(family_, removal));
-  }
-  return {};
-}
-
-Status Plane::remove() {
-  RETURN_IF_ERROR(remove_rules(seams_.iptables));
-  RETURN_IF_ERROR(load());
-  RETURN_IF_ERROR(servers_.push_removed(take_leftovers({})));
-  return sets_.destroy();
-}
-
-Result<bool> Plane::has_connections() {
-  RETURN_IF_ERROR(load());
-  return servers_.has_connections();
 }
 
 }  // namespace fairlead::ipvs

@@ -3,9 +3,10 @@
 //
 // The order: set elements come in (who is let in, who is masqueraded; they are also the record of
 // which virtual servers are ours); servers of addresses that are not here yet; these addresses;
-// then addresses and servers go; servers of addresses that were here before; last, elements go. So
-// no packet comes to an address before there is a server for it, whom nobody may come to is shut
-// out before the server ends and let in when it has endpoints again, and a run that ended in
+// then addresses, servers and elements go; servers of addresses that were here before; last, what
+// shuts out clients for want of a local endpoint. So no packet comes to an address before there is
+// a server for it, nobody meets an endpoint elsewhere by the rules of policy Local, clients are
+// shut out before a server ends and let in when it has endpoints again, and a run that ended in
 // between leaves nothing that the next one would not know as its own.
 //
 // An entry that the kernel refuses is put back to what it was and reported; the others go in.
@@ -75,9 +76,14 @@ class Plane {
   // Removes all of it, of this run or an earlier one, but for the device. Precondition: owned().
   Status remove();
   // Removes our rules in what `tool` shows; the mark of ownership, in mangle, is the last to go.
-  Status remove_rules(iptables::Tool& tool) const;
+  Status remove_rules(iptables::Tool& tool, Guard guard) const;
   // Does any connection go by our servers?
   Result<bool> has_connections();
+  // Keeps what such connections need: servers of weight 0, their addresses, the elements by which
+  // both are known as ours, and a guard of these addresses. `rules_too`: our rules go, the guard
+  // comes; once is enough. False: there are no connections (any more). Precondition: owned(), and
+  // nobody new gets to our servers.
+  Result<bool> retire(bool rules_too);
 
   bool is_news(const VirtualDevice::News::Event& event) const { return addresses_.is_news(event); }
   bool rules_touched();  // somebody may have changed the iptables rules
@@ -124,9 +130,13 @@ class Plane {
   Status push(std::vector<Step>& steps, bool whole);
   // Entries with node ports go where the node's addresses went.
   Status follow_node(bool whole, std::vector<dataplane::Refusal>& refused);
-  bool is_recorded(const ServerKey& key) const;  // with address, port and protocol, in our sets
+  // The sets that have a server's address, port and protocol.
+  std::vector<SetId> sets_with(const SetElement& server) const;
+  bool is_recorded(const ServerKey& key) const;  // in our sets, so
   bool is_ours(const ServerKey& key) const;
   std::vector<ServerKey> take_leftovers(std::span<const WantedServer> wanted);
+  Status retire_rules();
+  void want_what_serves();
 
   const dataplane::Family family_;
   Seams seams_;

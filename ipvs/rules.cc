@@ -31,6 +31,9 @@ class Writer {
   TableRules nat() const;
   TableRules mangle() const;
   TableRules filter() const;
+  TableRules guard() const {
+    return {"filter", {{kGuard, refusals()}}, {{"INPUT", fmt::format("-j {}", kGuard), kGuard}}};
+  }
 
  private:
   std::string in_set(SetId set, const char* what) const {
@@ -324,6 +327,18 @@ bool used_by_others(const TableRules& chains, std::string_view chain, std::strin
   return used;
 }
 
+// The lines that fill empty chains and lead into them.
+std::string rule_lines(const TableRules& wanted) {
+  std::string text;
+  for (const Chain& chain : wanted.chains) {
+    for (const std::string& rule : chain.rules) text += "-A " + chain.name + " " + rule + "\n";
+  }
+  for (auto jump = wanted.jumps.rbegin(); jump != wanted.jumps.rend(); ++jump) {
+    text += "-I " + jump->from + " 1 " + jump->rule + "\n";
+  }
+  return text;
+}
+
 // The lines that take our jumps out of the kernel's chains.
 std::string jump_removals(const TableRules& wanted, std::string_view saved) {
   std::string text;
@@ -365,6 +380,7 @@ std::string install_text(const TableRules& wanted, std::string_view saved, bool 
   std::vector<std::string> stale;
   for (const std::string_view name : chains_of(saved)) {
     const bool proxys = iptables::is_proxy_chain(table_of(wanted), name) || name == kNotPods ||
+                        name == kGuard ||
                         (!keep_firewall && name == iptables::kFirewall && guards_only(name, saved));
     if (is_ours(wanted, name) || !proxys) continue;
     known.chains.push_back({std::string(name), {}});
@@ -376,20 +392,22 @@ std::string install_text(const TableRules& wanted, std::string_view saved, bool 
   for (const std::string& name : stale) {
     if (!used_by_others(known, name, saved)) text += "-X " + name + "\n";
   }
-  for (const Chain& chain : wanted.chains) {
-    for (const std::string& rule : chain.rules) text += "-A " + chain.name + " " + rule + "\n";
-  }
-  for (auto jump = wanted.jumps.rbegin(); jump != wanted.jumps.rend(); ++jump) {
-    text += "-I " + jump->from + " 1 " + jump->rule + "\n";
-  }
-  return text + "COMMIT\n";
+  return text + rule_lines(wanted) + "COMMIT\n";
 }
 
-std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned) {
+std::string guard_text(Family family, std::string_view saved_filter) {
+  const TableRules guard = Writer(family, NodeRules{}).guard();
+  return fmt::format("*filter\n:{} - [0:0]\n", kGuard) + jump_removals(guard, saved_filter) +
+         rule_lines(guard) + "COMMIT\n";
+}
+
+std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned,
+                         Guard guard) {
   TableRules removed{wanted.table, {}, {}};
   for (const std::string_view name : chains_of(saved)) {
     const bool fairleads = name.starts_with("FAIRLEAD-");
-    if ((is_ours(wanted, name) && (owned || fairleads)) || name == kNotPods) {
+    if ((is_ours(wanted, name) && (owned || fairleads)) || name == kNotPods ||
+        (name == kGuard && guard == Guard::kRemove)) {
       removed.chains.push_back({std::string(name), {}});
     }
   }

@@ -53,10 +53,17 @@ std::string install_text(const TableRules& wanted, std::string_view saved, bool 
 // Does a kubelet keep rules on this node?
 bool has_kubelet(std::string_view saved_mangle);
 
+// What remains in table filter while another mode serves, and connections of this one go on:
+// addresses that are on the device for their sake admit nothing new. For iptables-restore
+// --noflush, whatever `saved_filter` has of it.
+inline constexpr const char* kGuard = "FAIRLEAD-IPVS-LAST";  // its chain
+std::string guard_text(dataplane::Family family, std::string_view saved_filter);
+enum class Guard : bool { kKeep, kRemove };
+
 // Removes them; chains that others still lead into are emptied only. `owned`: table mangle has our
 // mark; without it only chains that no other mode and no kube-proxy has are ours. Empty: nothing to
 // remove.
-std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned);
+std::string removal_text(const TableRules& wanted, std::string_view saved, bool owned, Guard guard);
 
 // Has somebody who makes chains of our names, but without our mark, made rules for services?
 bool foreign_proxy_rules(std::string_view saved_nat, std::string_view saved_mangle);

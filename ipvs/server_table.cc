@@ -291,6 +291,33 @@ Result<bool> ServerTable::has_connections() {
   return false;
 }
 
+Status ServerTable::retire() {
+  std::vector<Operation> operations;
+  for (const auto& [key, server] : servers_) {
+    Result<std::vector<ListedDestination>> listed = kernel_.destinations(key);
+    if (!listed && listed.status().code() != StatusCode::kNotFound) return listed.status();
+    const size_t first = operations.size();
+    bool serving = false;
+    if (listed) {
+      for (const ListedDestination& each : *listed) {
+        if (each.connections == 0) {
+          operations.push_back({Kind::kRemoveDestination, key, {}, each.destination});
+          continue;
+        }
+        serving = true;
+        if (each.destination.weight == 0) continue;
+        operations.push_back({Kind::kChangeDestination, key, {}, {each.destination.address, 0}});
+      }
+    }
+    if (serving) continue;
+    operations.resize(first);
+    operations.push_back({Kind::kRemoveServer, key, {}, {}});
+  }
+  std::vector<ServerFailure> failures;
+  RETURN_IF_ERROR(run(operations, failures));
+  return failures.empty() ? Status() : failures[0].status;
+}
+
 size_t ServerTable::draining() const {
   size_t count = 0;
   for (const ServerKey& key : draining_) {

@@ -54,6 +54,9 @@ class ServerTable {
 
   // Does any of ours have connections? As the kernel says now.
   Result<bool> has_connections();
+  // Of ours only what has connections stays, with weight 0. Precondition: nobody new gets to them.
+  Status retire();
+  std::vector<ServerKey> keys() const { return superfluous({}); }
 
   bool foreign(const ServerKey& key) const { return foreign_.contains(key); }
   // The kernel is not as we thought it was: load() again.

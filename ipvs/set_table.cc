@@ -248,6 +248,16 @@ uint32_t SetTable::present_mark(const SetElement& element) const {
   return found != set.elements.end() && found->second.present ? found->second.present_mark : 0;
 }
 
+std::vector<SetElement> SetTable::present_elements(SetId set) const {
+  std::vector<SetElement> found;
+  for (const auto& [key, state] : of(set).elements) {
+    if (!state.present) continue;
+    found.push_back(key);
+    found.back().mark = state.present_mark;
+  }
+  return found;
+}
+
 std::vector<uint32_t> SetTable::present_marks() const {
   std::vector<uint32_t> marks;
   for (const auto& [element, state] : of(SetId::kMarks).elements) {

@@ -55,7 +55,8 @@ class SetTable {
 
   bool present(SetId set, const SetElement& element) const;
   bool empty(SetId set) const { return of(set).present == 0; }
-  uint32_t present_mark(const SetElement& element) const;  // in kMarks; 0: none
+  std::vector<SetElement> present_elements(SetId set) const;  // with their marks
+  uint32_t present_mark(const SetElement& element) const;     // in kMarks; 0: none
   std::vector<uint32_t> present_marks() const;
 
   size_t size() const;  // elements in the kernel

@@ -40,6 +40,15 @@ struct SetElement {
   uint32_t mark = 0;
 
   friend auto operator<=>(const SetElement&, const SetElement&) = default;
+
+  static SetElement at(const dataplane::Address& address, uint16_t port = 0,
+                       dataplane::Protocol protocol = dataplane::Protocol::kTcp) {
+    SetElement element;
+    element.address = address;
+    element.port = port;
+    element.protocol = protocol;
+    return element;
+  }
 };
 
 // As ipset writes it: "10.96.0.10,tcp:80,10.0.0.0/8".

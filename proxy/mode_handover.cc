@@ -6,6 +6,12 @@
 #include "base/log.h"
 
 namespace fairlead::proxy {
+namespace {
+
+constexpr std::chrono::seconds kRetry{30};
+constexpr std::chrono::hours kRetryOthers{1};  // may be somebody else's
+
+}  // namespace
 
 ModeHandover::ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> others,
                            std::chrono::seconds least_wait)
@@ -15,32 +21,37 @@ ModeHandover::ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> othe
   }
 }
 
-bool ModeHandover::step(Other& other, Time now) const {
-  constexpr std::chrono::seconds kRetry{30};
-  constexpr std::chrono::hours kRetryOthers{1};  // may be somebody else's
-  if (now < other.next_step) return false;
-  if (!other.released) {
-    const Result<std::chrono::seconds> wait = other.backend->release();
-    other.released = wait.ok();
-    const std::chrono::seconds stays = wait ? std::max(*wait, least_wait_) : least_wait_;
-    if (wait.ok() && stays.count() > 0) {
-      if (wait->count() > 0) {
-        LOG_INFO("mode {} has begun its last connections; it goes in {} s", other.backend->name(),
-                 stays.count());
-      }
-      other.next_step = now + stays;
-      return false;
-    }
+bool ModeHandover::is_released(Other& other, Time now) const {
+  if (!std::exchange(other.begun, true)) other.stays_until = now + least_wait_;
+  const Result<std::chrono::seconds> wait = other.backend->release();
+  if (!wait) {
+    // What cannot be released, twice, can perhaps be removed.
+    if (std::exchange(other.refused, true)) return true;
+    LOG_WARNING("mode {} cannot be left yet: {}", other.backend->name(), wait.status().message());
+    other.next_step = std::max(now + kRetry, other.stays_until);
+    return false;
   }
-  // What cannot be released can perhaps be removed.
+  other.refused = false;
+  if (wait->count() > 0 && !std::exchange(other.told_wait, true)) {
+    LOG_INFO("mode {} has begun connections that go on: what they need stays as long",
+             other.backend->name());
+  }
+  other.next_step = std::max(now + *wait, other.stays_until);
+  return now >= other.next_step;
+}
+
+bool ModeHandover::step(Other& other, Time now) const {
+  if (now < other.next_step || !is_released(other, now)) return false;
   const Status removed = other.backend->remove_all();
-  if (removed) return true;
-  if (!std::exchange(other.told, true)) {
+  if (removed) {
+    if (other.told_wait) LOG_INFO("nothing is left of mode {}", other.backend->name());
+    return true;
+  }
+  if (!std::exchange(other.told_rest, true)) {
     LOG_WARNING("what mode {} may have left stays for now: {}", other.backend->name(),
                 removed.message());
   }
-  other.next_step = now + kRetry;
-  if (removed.code() == StatusCode::kConflict) other.next_step = now + kRetryOthers;
+  other.next_step = now + (removed.code() == StatusCode::kConflict ? kRetryOthers : kRetry);
   return false;
 }
 

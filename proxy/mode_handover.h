@@ -34,10 +34,15 @@ class ModeHandover {
   using Time = std::chrono::steady_clock::time_point;
   struct Other {
     std::unique_ptr<dataplane::Backend> backend;
-    bool released = false;
-    bool told = false;  // that something stays for now
+    bool begun = false;
+    bool refused = false;    // the last release() failed
+    bool told_wait = false;  // that connections go on
+    bool told_rest = false;  // that something stays for now
+    Time stays_until{};      // at least
     Time next_step{};
   };
+  // True when it may be removed.
+  bool is_released(Other& other, Time now) const;
   // True when nothing of it is left.
   bool step(Other& other, Time now) const;
 

@@ -121,6 +121,34 @@ TEST_F(DrainingKernel, ItsLastConnectionTakesADestinationAlong) {
   EXPECT_EQ(table_->draining(), 0U);
 }
 
+// Another mode serves from here on.
+TEST_F(DrainingKernel, ConnectionsOfARetiredServerGoOn) {
+  serve(Protocol::kTcp, {kFirst, kSecond});
+  const Fd endpoints[] = {open(SOCK_STREAM, ::bind, kFirst, 8080),
+                          open(SOCK_STREAM, ::bind, kSecond, 8080)};
+  for (const Fd& endpoint : endpoints) ASSERT_EQ(::listen(endpoint.get(), 1), 0);
+  const Fd client = open(SOCK_STREAM, ::connect, kVirtual, 80);
+  const bool first = destinations(Protocol::kTcp)["10.1.0.1*1"] == 1;
+  const Fd accepted(::accept(endpoints[first ? 0 : 1].get(), nullptr, nullptr));
+  ASSERT_TRUE(accepted.valid());
+
+  ASSERT_TRUE(table_->retire().ok());
+  EXPECT_EQ(destinations(Protocol::kTcp), (Listed{{first ? "10.1.0.1*0" : "10.1.0.2*0", 1}}));
+  char byte = 'x';
+  ASSERT_EQ(::send(client.get(), &byte, 1, MSG_NOSIGNAL), 1);
+  EXPECT_EQ(::recv(accepted.get(), &byte, 1, 0), 1);
+  ASSERT_EQ(::send(accepted.get(), &byte, 1, MSG_NOSIGNAL), 1);
+  EXPECT_EQ(::recv(client.get(), &byte, 1, 0), 1);
+  EXPECT_EQ(table_->size(), 1U);
+}
+
+TEST_F(DrainingKernel, AServerThatIsIdleRetiresAtOnce) {
+  serve(Protocol::kTcp, {kFirst, kSecond});
+  ASSERT_TRUE(table_->retire().ok());
+  EXPECT_EQ(table_->size(), 0U);
+  EXPECT_TRUE(kernel_->servers()->empty());
+}
+
 TEST_F(DrainingKernel, DatagramsLeaveAtOnce) {
   serve(Protocol::kUdp, {kFirst});
   const Fd endpoint = open(SOCK_DGRAM, ::bind, kFirst, 8080);

@@ -167,7 +167,7 @@ TEST(Rules, TakeOldJumpsOverAndLeaveOthersAlone) {
 }
 
 TEST(Rules, RemovalLeavesChainsThatOthersUse) {
-  const std::string text = removal_text(nat(), kSaved, true);
+  const std::string text = removal_text(nat(), kSaved, true, Guard::kRemove);
   EXPECT_NE(text.find("-X KUBE-SERVICES\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("-X KUBE-MARK-MASQ\n"), std::string::npos) << text;
   EXPECT_EQ(text.find("SOMEBODY"), std::string::npos) << text;
@@ -185,14 +185,15 @@ TEST(Rules, RulesOfOthersInBuiltInChainsStay) {
       "-A PREROUTING -j KUBE-SERVICES\n";
   const std::string saved = before + others + "COMMIT\n";
   for (const std::string& text :
-       {install_text(nat(), saved, true), removal_text(nat(), saved, true)}) {
+       {install_text(nat(), saved, true), removal_text(nat(), saved, true, Guard::kRemove)}) {
     EXPECT_NE(text.find("-D PREROUTING -j KUBE-SERVICES\n"), std::string::npos) << text;
     for (const char* part : {"-D PREROUTING -p", "-D PREROUTING -s", "-D OUTPUT",
                              "-X KUBE-MARK-MASQ", "-X KUBE-SERVICES", "-X KUBE-SVC-"}) {
       EXPECT_EQ(text.find(part), std::string::npos) << part << " in\n" << text;
     }
   }
-  EXPECT_NE(removal_text(nat(), saved, true).find("-X KUBE-POSTROUTING\n"), std::string::npos);
+  EXPECT_NE(removal_text(nat(), saved, true, Guard::kRemove).find("-X KUBE-POSTROUTING\n"),
+            std::string::npos);
   EXPECT_EQ(our_part(nat(), saved), our_part(nat(), before + "COMMIT\n")) << "no damage";
 }
 
@@ -203,7 +204,7 @@ TEST(Rules, EveryJumpOfOursIsTakenOutAgain) {
     for (const Chain& chain : table.chains) saved += ":" + chain.name + " - [0:0]\n";
     for (const Jump& jump : table.jumps) saved += "-A " + jump.from + " " + jump.rule + "\n";
     const std::string installed = install_text(table, saved, true);
-    const std::string removed = removal_text(table, saved, true);
+    const std::string removed = removal_text(table, saved, true, Guard::kRemove);
     for (const Jump& jump : table.jumps) {
       const std::string removal = "-D " + jump.from + " " + jump.rule + "\n";
       EXPECT_NE(installed.find(removal), std::string::npos) << removal << installed;
@@ -221,8 +222,8 @@ constexpr std::string_view kRulesOfIptablesMode =
 
 // Without our mark in table mangle, chains of these names are another mode's or kube-proxy's.
 TEST(Rules, RemovalLeavesOtherModesAlone) {
-  EXPECT_EQ(removal_text(nat(), kRulesOfIptablesMode, false), "");
-  EXPECT_EQ(removal_text(nat(), "", true), "");
+  EXPECT_EQ(removal_text(nat(), kRulesOfIptablesMode, false, Guard::kRemove), "");
+  EXPECT_EQ(removal_text(nat(), "", true, Guard::kRemove), "");
   EXPECT_TRUE(foreign_proxy_rules(kRulesOfIptablesMode, ""));
   EXPECT_FALSE(foreign_proxy_rules(kRulesOfIptablesMode, "*mangle\n:FAIRLEAD-IPVS - [0:0]\n"));
   EXPECT_FALSE(foreign_proxy_rules("*nat\nCOMMIT\n", ""));
@@ -256,7 +257,8 @@ TEST(Rules, SeveralPodRangesAreAChain) {
       "*nat\n:PREROUTING ACCEPT [0:0]\n:FAIRLEAD-NOT-PODS - [0:0]\n"
       "-A FAIRLEAD-NOT-PODS -j KUBE-MARK-MASQ\nCOMMIT\n";
   EXPECT_NE(install_text(nat(), saved, true).find("-X FAIRLEAD-NOT-PODS\n"), std::string::npos);
-  EXPECT_NE(removal_text(nat(), saved, true).find("-X FAIRLEAD-NOT-PODS\n"), std::string::npos);
+  EXPECT_NE(removal_text(nat(), saved, true, Guard::kRemove).find("-X FAIRLEAD-NOT-PODS\n"),
+            std::string::npos);
 }
 
 }  // namespace

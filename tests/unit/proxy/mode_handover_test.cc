@@ -5,6 +5,7 @@
 
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace fairlead::proxy {
 namespace {
@@ -21,8 +22,9 @@ struct Fate {
 // A mode that left something, and that can be told to fail.
 class LeftBackend final : public dataplane::Backend {
  public:
-  LeftBackend(Fate& fate, Result<seconds> wait, int failing_removals)
-      : fate_(fate), wait_(std::move(wait)), failing_removals_(failing_removals) {}
+  // `waits`: what it answers in turn; zero when they are all given.
+  LeftBackend(Fate& fate, std::vector<Result<seconds>> waits, int failing_removals)
+      : fate_(fate), waits_(std::move(waits)), failing_removals_(failing_removals) {}
 
   std::string_view name() const override { return "left"; }
   Status start(const dataplane::NodeRules&) override { return {}; }
@@ -31,8 +33,8 @@ class LeftBackend final : public dataplane::Backend {
   Result<dataplane::AuditReport> audit() override { return dataplane::AuditReport{}; }
   std::vector<dataplane::Counter> counters() override { return {}; }
   Result<seconds> release() override {
-    ++fate_.releases;
-    return wait_;
+    const auto asked = static_cast<size_t>(fate_.releases++);
+    return asked < waits_.size() ? waits_[asked] : seconds(0);
   }
   Status remove_all() override {
     if (failing_removals_-- > 0) return broken();
@@ -46,15 +48,16 @@ class LeftBackend final : public dataplane::Backend {
 
  private:
   Fate& fate_;
-  Result<seconds> wait_;
+  const std::vector<Result<seconds>> waits_;
   int failing_removals_;
 };
 
 class ModeHandoverTest : public ::testing::Test {
  protected:
-  ModeHandover handover(Result<seconds> wait, seconds least_wait, int failing_removals = 0) {
+  ModeHandover handover(std::vector<Result<seconds>> waits, seconds least_wait,
+                        int failing_removals = 0) {
     std::vector<std::unique_ptr<dataplane::Backend>> others;
-    others.push_back(std::make_unique<LeftBackend>(fate_, std::move(wait), failing_removals));
+    others.push_back(std::make_unique<LeftBackend>(fate_, std::move(waits), failing_removals));
     return ModeHandover(std::move(others), least_wait);
   }
   // The first second at which it is removed, asked every second; -1: never.
@@ -71,32 +74,46 @@ class ModeHandoverTest : public ::testing::Test {
 };
 
 TEST_F(ModeHandoverTest, WhatNothingDependsOnGoesAtOnce) {
-  EXPECT_EQ(removed_at(handover(seconds(0), seconds(0))), 0);
+  EXPECT_EQ(removed_at(handover({}, seconds(0))), 0);
   EXPECT_EQ(fate_.releases, 1);
 }
 
 TEST_F(ModeHandoverTest, WhatConnectionsDependOnStaysAsLongAsItAsks) {
-  EXPECT_EQ(removed_at(handover(seconds(7), seconds(0))), 7);
-  EXPECT_EQ(fate_.releases, 1);
+  EXPECT_EQ(removed_at(handover({seconds(7)}, seconds(0))), 7);
+  EXPECT_EQ(fate_.releases, 2);
+}
+
+TEST_F(ModeHandoverTest, WhileConnectionsGoOnItIsAskedAgain) {
+  EXPECT_EQ(removed_at(handover({seconds(5), seconds(10), seconds(10)}, seconds(0))), 25);
+  EXPECT_EQ(fate_.releases, 4);
 }
 
 TEST_F(ModeHandoverTest, NothingGoesBeforeTheLeastWait) {
-  EXPECT_EQ(removed_at(handover(seconds(0), seconds(5))), 5);
+  EXPECT_EQ(removed_at(handover({}, seconds(5))), 5);
 }
 
 TEST_F(ModeHandoverTest, TheLongerWaitCounts) {
-  EXPECT_EQ(removed_at(handover(seconds(7), seconds(5))), 7);
+  EXPECT_EQ(removed_at(handover({seconds(7)}, seconds(5))), 7);
   fate_ = {};
-  EXPECT_EQ(removed_at(handover(seconds(3), seconds(5))), 5);
+  EXPECT_EQ(removed_at(handover({seconds(3)}, seconds(5))), 5);
 }
 
 TEST_F(ModeHandoverTest, WhatCannotBeRemovedIsTriedAgain) {
-  EXPECT_EQ(removed_at(handover(seconds(2), seconds(0), 1)), 32);
-  EXPECT_EQ(fate_.releases, 1);
+  EXPECT_EQ(removed_at(handover({seconds(2)}, seconds(0), 1)), 32);
 }
 
-TEST_F(ModeHandoverTest, WhatCannotBeReleasedIsRemovedAllTheSame) {
-  EXPECT_EQ(removed_at(handover(LeftBackend::broken(), seconds(0))), 0);
+TEST_F(ModeHandoverTest, WhatCannotBeReleasedIsAskedOnceMore) {
+  EXPECT_EQ(removed_at(handover({LeftBackend::broken(), seconds(10)}, seconds(0))), 40);
+  fate_ = {};
+  EXPECT_EQ(
+      removed_at(handover({seconds(10), LeftBackend::broken(), seconds(10), LeftBackend::broken()},
+                          seconds(0))),
+      80)
+      << "but for what went well in between";
+}
+
+TEST_F(ModeHandoverTest, WhatCannotBeReleasedTwiceIsRemovedAllTheSame) {
+  EXPECT_EQ(removed_at(handover({LeftBackend::broken(), LeftBackend::broken()}, seconds(0))), 30);
 }
 
 }  // namespace
