@@ -18,6 +18,7 @@
 #include "bpf/devices.h"
 #include "bpf/layout.h"
 #include "bpf/map_rows.h"
+#include "bpf/nat_hooks.h"
 #include "bpf/node_maps.h"
 #include "bpf/object.h"
 #include "bpf/pinned_maps.h"
@@ -72,12 +73,6 @@ void warn_of_shared_ports(const Options& options) {
       "of this node may lose answers to masqueraded clients; keep the two apart",
       options.snat_first, options.snat_last, range->first, range->second);
 }
-
-// For how long after the takeover connections are looked out for that another mode has begun: as
-// long as its rules stand beside ours, and a little more. From then on, as long as connection
-// tracking translates one, which is asked this often.
-constexpr std::chrono::seconds kComing{10};
-constexpr std::chrono::seconds kComingPeriod{30};
 
 class EbpfBackend final : public dataplane::Backend {
  public:
@@ -158,7 +153,7 @@ Status EbpfBackend::start(const NodeRules& rules) {
   RETURN_IF_ERROR(attachments_->find());
   aside_ = attachments_->size() == 0 || maps_->config().handover == FL_HANDOVER_ASIDE;
   if (maps_->config().handover == FL_HANDOVER_COMING) {
-    coming_until_ = steady_clock::now() + kComing;
+    coming_until_ = steady_clock::now() + options_.coming;
   }
   RETURN_IF_ERROR(serve().status());
   schedule_map_audit();
@@ -264,8 +259,15 @@ Status EbpfBackend::take_charge() {
         "{} flows that connection tracking has translated go on in eBPF programs, {} stay there",
         flows->adopted, flows->left);
   }
+  // What stays there must outlive the other mode's rules.
+  if (!flows || flows->left > 0) {
+    const Status kept = keep_nat_hooks();
+    if (!kept) {
+      LOG_WARNING("connections that another mode began end with its NAT rules: {}", kept.message());
+    }
+  }
   aside_ = false;
-  coming_until_ = steady_clock::now() + kComing;
+  coming_until_ = steady_clock::now() + options_.coming;
   return put_node().status();
 }
 
@@ -283,8 +285,12 @@ Result<uint64_t> EbpfBackend::follow_devices() {
   bool arrived = handover_ == FL_HANDOVER_COMING && steady_clock::now() >= coming_until_;
   if (arrived && others_go_on()) {
     LOG_V(2, "connection tracking translates connections that another mode began");
-    coming_until_ = steady_clock::now() + kComingPeriod;
+    coming_until_ = steady_clock::now() + options_.coming_period;
     arrived = false;
+  }
+  if (arrived) {
+    const Status dropped = drop_nat_hooks();
+    if (!dropped) LOG_WARNING("{}", dropped.message());
   }
   if (!*changed && !serve_due_ && !arrived) return uint64_t{0};
   return serve();
@@ -429,6 +435,7 @@ std::vector<dataplane::Counter> EbpfBackend::counters() {
 // its end: what has just begun, above all.
 Result<std::chrono::seconds> EbpfBackend::release() {
   constexpr std::chrono::seconds kShortFlows{5};
+  if (released_) return std::chrono::seconds(0);
   ASSIGN_OR_RETURN(released_, release_pins(options_.pin_path));
   return released_ ? kShortFlows : std::chrono::seconds(0);
 }
@@ -436,7 +443,10 @@ Result<std::chrono::seconds> EbpfBackend::release() {
 Status EbpfBackend::remove_all() {
   if (released_) hand_over_flows(options_.pin_path);
   unload();
-  return detach_all(options_.pin_path, released_ ? EmptyClsact::kKeep : EmptyClsact::kRemove);
+  const Status detached =
+      detach_all(options_.pin_path, released_ ? EmptyClsact::kKeep : EmptyClsact::kRemove);
+  const Status dropped = drop_nat_hooks();
+  return detached ? dropped : detached;
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -128,14 +129,13 @@ Entry read_entry(netlink::Bytes payload) {
 std::optional<Translated> translated(const Entry& entry) {
   const netlink::Tuple& asked = entry.asked;
   const netlink::Tuple& answered = entry.answered;
-  if (!asked.complete() || !answered.complete() || (entry.status & IPS_DST_NAT) == 0) {
-    return std::nullopt;
-  }
+  if (!asked.complete() || !answered.complete()) return std::nullopt;
   const auto client = dataplane::Address::from_bytes(asked.source);
   const auto address = dataplane::Address::from_bytes(asked.destination);
   const auto source = dataplane::Address::from_bytes(answered.destination);
   const auto endpoint = dataplane::Address::from_bytes(answered.source);
   if (!client || !address || !source || !endpoint) return std::nullopt;
+  if (*address == *endpoint && asked.destination_port == answered.source_port) return std::nullopt;
   const bool tcp = asked.protocol == IPPROTO_TCP;
   const uint8_t state = entry.tcp_state.value_or(0);
   if (tcp && (state < kTcpEstablished || state > kTcpCloseWait)) return std::nullopt;
@@ -266,9 +266,13 @@ Status visit_translated(const std::function<bool(const Translated&)>& visit) {
   MessageBuilder request(static_cast<uint16_t>(NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET),
                          NLM_F_REQUEST | NLM_F_DUMP);
   request.header(nfgenmsg{AF_UNSPEC, NFNETLINK_V0, 0});
-  // Kernels before 5.13 do not know the filter, and list all.
-  request.attribute(CTA_STATUS, htonl(IPS_DST_NAT));
-  request.attribute(CTA_STATUS_MASK, htonl(IPS_DST_NAT));
+  // IPVS does not say in the status that it translates. Kernels before 5.13 do not know the filter,
+  // and list all.
+  const bool ipvs = ::access("/proc/net/ip_vs", F_OK) == 0;
+  if (!ipvs) {
+    request.attribute(CTA_STATUS, htonl(IPS_DST_NAT));
+    request.attribute(CTA_STATUS_MASK, htonl(IPS_DST_NAT));
+  }
   return socket->dump(request, [&](const netlink::Message& message) {
     const auto found = translated(read_entry(message.payload));
     return !found || visit(*found);

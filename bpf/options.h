@@ -53,6 +53,11 @@ struct Options {
   // --audit-period: how often the maps are compared with what they should be, since nobody says
   // when somebody else wrote into them; 0: only together with a program that somebody took away.
   std::chrono::nanoseconds audit_period = std::chrono::seconds(30);
+  // For how long after the takeover connections are looked out for that another mode has begun: as
+  // long as its rules stand beside ours, and a little more. From then on, as long as connection
+  // tracking translates one, which is asked this often.
+  std::chrono::seconds coming{10};
+  std::chrono::seconds coming_period{30};
   Sizes sizes;
 };
 

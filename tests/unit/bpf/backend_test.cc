@@ -13,16 +13,21 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstring>
 #include <ctime>
 #include <optional>
 #include <thread>
 
+#include "bpf/conntrack_entries.h"
+#include "bpf/nat_hooks.h"
 #include "bpf/node_maps.h"
 #include "bpf/release.h"
 #include "bpf/sweeper.h"
 #include "bpf/system.h"
 #include "bpf/tables.h"
 #include "dataplane/compile.h"
+#include "tests/harness/probe.h"
+#include "tests/harness/process.h"
 #include "tests/unit/bpf/attach_fixture.h"
 
 namespace fairlead::bpf::testing {
@@ -211,6 +216,72 @@ TEST_F(BackendTest, ReleasedItStandsAsideUntilASyncAgain) {
   EXPECT_EQ(config().handover, FL_HANDOVER_ASIDE);
   apply(*second, complete({entry(1)}));
   EXPECT_EQ(config().handover, FL_HANDOVER_COMING);
+}
+
+std::string tables_of_nft() {
+  const auto listed = harness::run_command({"nft", "list", "tables"});
+  return listed ? listed->output : listed.status().message();
+}
+
+// The other mode's rules, which go, need not be the last that ask the kernel to translate.
+TEST_F(BackendTest, ConnectionsThatAnotherModeBeganKeepBeingTranslated) {
+  constexpr std::string_view kHooks = "table ip fairlead-ebpf\ntable ip6 fairlead-ebpf\n";
+  ASSERT_TRUE(harness::run_checked({"nft",
+                                    "add table ip other; add chain ip other out { type nat "
+                                    "hook postrouting priority 100; }"})
+                  .ok());
+  // A process of the node's: programs never see the answers.
+  TrackedFlow flow = {.protocol = IPPROTO_TCP, .seconds = 600};
+  flow.client = flow.source = to_wire(*Address::parse("192.0.2.1"));
+  flow.address = to_wire(*Address::parse("10.96.0.1"));
+  flow.endpoint = to_wire(*Address::parse("10.1.0.1"));
+  flow.client_port = flow.source_port = htons(40123);
+  flow.port = htons(80);
+  flow.endpoint_port = htons(8080);
+  auto entries = ConntrackEntries::open();
+  ASSERT_TRUE(entries.ok()) << entries.status().message();
+  const auto write = [&](ConntrackEntries::Write how) {
+    const Status written = entries->write(
+        how, {&flow, 1}, [](size_t, int error) { ADD_FAILURE() << std::strerror(error); });
+    ASSERT_TRUE(written.ok()) << written.message();
+  };
+  write(ConntrackEntries::Write::kAdd);
+
+  Options options = wanted();
+  options.coming = options.coming_period = std::chrono::seconds(1);
+  auto backend = *create_backend(options);
+  ASSERT_TRUE(backend->start(rules()).ok());
+  apply(*backend, complete({entry(1)}));
+  EXPECT_EQ(tables_of_nft(), "table ip other\n" + std::string(kHooks));
+  ASSERT_TRUE(harness::run_checked({"nft", "delete table ip other"}).ok());
+  std::this_thread::sleep_for(options.coming);
+  backend->disturbed();
+  EXPECT_EQ(tables_of_nft(), kHooks) << "a connection is left";
+  EXPECT_EQ(config().handover, FL_HANDOVER_COMING);
+
+  flow.seconds = 1;
+  write(ConntrackEntries::Write::kKeep);
+  EXPECT_TRUE(harness::eventually([&] {
+    backend->disturbed();
+    return tables_of_nft().empty();
+  }));
+  EXPECT_EQ(config().handover, FL_HANDOVER_NONE);
+}
+
+TEST_F(BackendTest, WithoutConnectionsNothingNeedsTheStack) {
+  const auto backend = started();
+  apply(*backend, complete({entry(1)}));
+  EXPECT_EQ(tables_of_nft(), "");
+}
+
+TEST_F(BackendTest, WhatKeepsTheStackTranslatingGoesWithTheMode) {
+  const auto backend = started();
+  apply(*backend, complete({entry(1)}));
+  ASSERT_TRUE(keep_nat_hooks().ok());
+  ASSERT_TRUE(keep_nat_hooks().ok()) << "once more";
+  EXPECT_NE(tables_of_nft(), "");
+  ASSERT_TRUE(backend->remove_all().ok());
+  EXPECT_EQ(tables_of_nft(), "");
 }
 
 TEST_F(BackendTest, NothingPinnedNeedsNoWait) {
