@@ -3,6 +3,7 @@
 #include "bpf/adopted_flows.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 
 #include <cstring>
@@ -147,6 +148,8 @@ TEST_F(AdoptedFlowsTest, AndDatagramsThatGoToAndFro) {
   track({flow(kClient, kSource, kEndpoint, IPPROTO_UDP)});
   EXPECT_FALSE(are_left());  // nobody waits for datagrams
   EXPECT_EQ(adopt(), "1/0");
+  ASSERT_EQ(datapath().flows().size(), 1U);
+  EXPECT_TRUE(datapath().flows()[0].established);
   expect_forward(udp(kClient, kService), udp(kSource, kEndpoint).ttl(63));
   expect_forward(udp(kEndpoint, kSource), udp(kService, kClient).ttl(63));
 }
@@ -158,6 +161,19 @@ TEST_F(AdoptedFlowsTest, WhatProgramsCannotGoOnWithIsLeft) {
   EXPECT_EQ(adopt(), "0/3");
   EXPECT_TRUE(are_left());
   expect_pass(tcp(kClient, kService).flags("PA"));
+}
+
+// The look ends with the first one, wherever it stands among the others.
+TEST_F(AdoptedFlowsTest, OneThatIsLeftIsFoundAmongMany) {
+  serve({.at = kService, .endpoints = {kEndpoint}});
+  std::vector<TrackedFlow> flows = {flow(kNode, kNode)};
+  for (int i = 0; i < 20; ++i) {
+    flows.push_back(
+        flow(fmt::format("10.1.0.{}:4000", 100 + i), fmt::format("10.1.0.1:{}", 9200 + i)));
+  }
+  track(flows);
+  EXPECT_EQ(adopt(), "20/1");
+  EXPECT_TRUE(are_left());
 }
 
 TEST_F(AdoptedFlowsTest, OfServicesAlone) {
