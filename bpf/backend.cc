@@ -94,6 +94,7 @@ class EbpfBackend final : public dataplane::Backend {
   Status attach();
   Status take_charge();
   bool others_go_on();
+  static void keep_translating();
   Result<uint32_t> capacity(Map map) const;
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
@@ -259,16 +260,17 @@ Status EbpfBackend::take_charge() {
         "{} flows that connection tracking has translated go on in eBPF programs, {} stay there",
         flows->adopted, flows->left);
   }
-  // What stays there must outlive the other mode's rules.
-  if (!flows || flows->left > 0) {
-    const Status kept = keep_nat_hooks();
-    if (!kept) {
-      LOG_WARNING("connections that another mode began end with its NAT rules: {}", kept.message());
-    }
-  }
+  // What stays there, or is about to be established, must outlive the other mode's rules.
+  if (conntrack_count() > 0) keep_translating();
   aside_ = false;
   coming_until_ = steady_clock::now() + options_.coming;
   return put_node().status();
+}
+
+void EbpfBackend::keep_translating() {
+  const Status kept = keep_nat_hooks();
+  if (kept) return;
+  LOG_WARNING("what connection tracking translates ends with other NAT rules: {}", kept.message());
 }
 
 // Whether another mode's connections to services of ours are still translated in the network stack.
@@ -285,12 +287,17 @@ Result<uint64_t> EbpfBackend::follow_devices() {
   bool arrived = handover_ == FL_HANDOVER_COMING && steady_clock::now() >= coming_until_;
   if (arrived && others_go_on()) {
     LOG_V(2, "connection tracking translates connections that another mode began");
+    keep_translating();  // should somebody have flushed the rules
     coming_until_ = steady_clock::now() + options_.coming_period;
     arrived = false;
   }
   if (arrived) {
     const Status dropped = drop_nat_hooks();
-    if (!dropped) LOG_WARNING("{}", dropped.message());
+    if (!dropped) {
+      LOG_WARNING("{}", dropped.message());
+      coming_until_ = steady_clock::now() + options_.coming_period;
+      arrived = false;
+    }
   }
   if (!*changed && !serve_due_ && !arrived) return uint64_t{0};
   return serve();

@@ -155,6 +155,12 @@ std::optional<Translated> translated(const Entry& entry) {
                     (entry.status & IPS_ASSURED) != 0};
 }
 
+size_t conntrack_setting(const char* name) {
+  std::ifstream file(std::string("/proc/sys/net/netfilter/") + name);
+  size_t value = 0;
+  return file >> value ? value : size_t{0};
+}
+
 // What concerns every flow of a family when it is the answer to all of a batch: the kernel has no
 // address translation for it.
 bool is_final(int error) {
@@ -285,15 +291,14 @@ size_t conntrack_share(size_t limit, size_t used, size_t ours) {
   return half > ours ? half - ours : 0;
 }
 
+size_t conntrack_count() {
+  return conntrack_setting("nf_conntrack_count");
+}
+
 size_t conntrack_room(size_t ours) {
-  const auto read = [](const char* name) {
-    std::ifstream file(std::string("/proc/sys/net/netfilter/") + name);
-    size_t value = 0;
-    return file >> value ? value : size_t{0};
-  };
-  const size_t limit = read("nf_conntrack_max");
+  const size_t limit = conntrack_setting("nf_conntrack_max");
   if (limit == 0) return std::numeric_limits<size_t>::max();  // the kernel knows none
-  return conntrack_share(limit, read("nf_conntrack_count"), ours);
+  return conntrack_share(limit, conntrack_count(), ours);
 }
 
 }  // namespace fairlead::bpf

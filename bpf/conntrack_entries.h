@@ -65,6 +65,9 @@ struct Translated {
 };
 Status visit_translated(const std::function<bool(const Translated&)>& visit);
 
+// How many entries there are; 0 where the kernel tracks nothing.
+size_t conntrack_count();
+
 // How many more entries the table takes from us: half of its room, the rest is for what begins.
 // `ours` of those that it has are from us already, and belong to our half.
 size_t conntrack_room(size_t ours);

@@ -30,9 +30,10 @@ Status run(nft_ctx& context, const std::string& command) {
   std::string reason = nft_ctx_get_error_buffer(&context);
   const auto says = [&](const char* words) { return reason.find(words) != std::string::npos; };
   reason.resize(reason.find('\n') == std::string::npos ? reason.size() : reason.find('\n'));
-  const StatusCode code = says("Operation not permitted")     ? StatusCode::kPermission
-                          : says("No such file or directory") ? StatusCode::kNotFound
-                                                              : StatusCode::kUnsupported;
+  StatusCode code = StatusCode::kInternal;
+  if (says("Operation not permitted")) code = StatusCode::kPermission;
+  if (says("No such file or directory")) code = StatusCode::kNotFound;
+  if (says("not supported") || says("Invalid argument")) code = StatusCode::kUnsupported;
   return Status::error(code, "run", command, reason);
 }
 
@@ -65,8 +66,9 @@ Status drop_nat_hooks() {
   for (const char* family : kNatFamilies) {
     const Status dropped = run(**context, fmt::format("delete table {} fairlead-ebpf", family));
     // A kernel without nf_tables has no such table either.
-    const bool matters = dropped.code() == StatusCode::kPermission;
-    if (matters && problem) problem = dropped;
+    const bool none =
+        dropped.code() == StatusCode::kNotFound || dropped.code() == StatusCode::kUnsupported;
+    if (!none && problem) problem = dropped;
   }
   return problem;
 }

@@ -115,8 +115,11 @@ NodeContent node_content(const NodeView& view, const NodeRules& rules,
   std::map<Address, uint32_t> addresses;
   for (const HeldAddress& held : view.addresses) {
     if (held.address.is_loopback()) continue;
+    // Virtual addresses that mode ipvs has left for its last connections have no node ports.
+    const Device* const device = view.find(held.device);
+    const bool is_virtual = device != nullptr && device->name == "kube-ipvs0";
     addresses[held.address] =
-        answers_node_ports(rules, held.address) ? FL_NODE_ADDRESS_NODE_PORTS : 0;
+        !is_virtual && answers_node_ports(rules, held.address) ? FL_NODE_ADDRESS_NODE_PORTS : 0;
   }
   for (const auto& [address, flags] : addresses) {
     content.addresses.push_back({to_wire(address), {flags}});

@@ -1,6 +1,7 @@
 #include "ipvs/backend.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <iterator>
@@ -71,10 +72,11 @@ class IpvsBackend final : public dataplane::Backend {
   std::vector<std::unique_ptr<Plane>> planes_;  // refer to options_
   bool complete_ = false;
   bool disturbed_ = false;
-  bool needs_complete_ = false;  // not told to the caller yet
-  bool released_ = false;        // another mode serves
-  bool rules_retired_ = false;   // and of ours only what last connections need is left
-  std::string unreadable_;       // why the last audit could not look at rules; empty when it could
+  bool needs_complete_ = false;            // not told to the caller yet
+  bool released_ = false;                  // another mode serves
+  bool told_problem_ = false;              // of what had to stay beside what connections need
+  std::array<Plane::Retired, 2> retired_;  // IPv4, IPv6
+  std::string unreadable_;  // why the last audit could not look at rules; empty when it could
   steady_clock::time_point next_reap_{};
   steady_clock::time_point next_audit_{};  // of those that come without being asked for
 };
@@ -146,7 +148,8 @@ Status IpvsBackend::check_schedulers(const NodeRules& rules) {
 Status IpvsBackend::start(const NodeRules& rules) {
   planes_.clear();
   complete_ = false;
-  released_ = rules_retired_ = false;
+  released_ = told_problem_ = false;
+  retired_ = {};
   RETURN_IF_ERROR(write_settings(nullptr));
   RETURN_IF_ERROR(check_schedulers(rules));
   RETURN_IF_ERROR(seams_.device->create());
@@ -319,32 +322,37 @@ Result<std::chrono::seconds> IpvsBackend::release() {
     if (first) {
       ASSIGN_OR_RETURN(serves, plane.has_connections());
     } else {
-      ASSIGN_OR_RETURN(serves, plane.retire(!rules_retired_));
+      ASSIGN_OR_RETURN(serves, plane.retire(retired_[family == Family::kIPv6]));
     }
     (serves ? serving : done).push_back(family);
   }
   if (serving.empty()) return std::chrono::seconds(0);
   if (first) return kOnTheWay;
-  // The rules of a family without connections must not stay as long as the other has some.
-  for (const Family family : done) RETURN_IF_ERROR(Plane(family, seams(), options_).remove());
-  if (!rules_retired_) RETURN_IF_ERROR(remove_others_rules());
-  rules_retired_ = true;
+  // What has no connections must not stay as long as what has, nor keep that from staying.
+  Status problem = remove_others_rules();
+  for (const Family family : done) {
+    const Status removed = Plane(family, seams(), options_).remove();
+    if (problem) problem = removed;
+  }
+  if (!problem && !std::exchange(told_problem_, true)) {
+    LOG_WARNING("what nobody needs of mode ipvs stays for now: {}", problem.message());
+  }
   return kNextLook;
 }
 
 Status IpvsBackend::remove_all() {
   planes_.clear();
-  const Status others = remove_others_rules();  // or sets that they use would stay
+  Status problem = remove_others_rules();  // or sets that they use would stay
   bool any = false;
   for (const Family family : {Family::kIPv4, Family::kIPv6}) {
     Plane plane(family, seams(), options_);
-    bool owned = false;
-    ASSIGN_OR_RETURN(owned, plane.owned());
-    if (owned) RETURN_IF_ERROR(plane.remove());
-    any |= owned;
+    const Result<bool> owned = plane.owned();
+    const Status removed = owned && *owned ? plane.remove() : owned.status();
+    any |= owned && *owned;
+    if (problem) problem = removed;
   }
   if (any) RETURN_IF_ERROR(seams_.device->remove());
-  return others;
+  return problem;
 }
 
 }  // namespace

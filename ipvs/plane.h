@@ -73,17 +73,22 @@ class Plane {
   Status reap() { return servers_.reap(); }
   // Has Fairlead, in this run or an earlier one, made what is there?
   Result<bool> owned();
-  // Removes all of it, of this run or an earlier one, but for the device. Precondition: owned().
+  // Removes all of it, of this run or an earlier one, but for the device itself. Precondition:
+  // owned().
   Status remove();
   // Removes our rules in what `tool` shows; the mark of ownership, in mangle, is the last to go.
   Status remove_rules(iptables::Tool& tool, Guard guard) const;
   // Does any connection go by our servers?
   Result<bool> has_connections();
   // Keeps what such connections need: servers of weight 0, their addresses, the elements by which
-  // both are known as ours, and a guard of these addresses. `rules_too`: our rules go, the guard
-  // comes; once is enough. False: there are no connections (any more). Precondition: owned(), and
-  // nobody new gets to our servers.
-  Result<bool> retire(bool rules_too);
+  // both are known as ours, and a guard of these addresses. False: there are no connections (any
+  // more), and nothing has been done. `retired`: what the calls before have found. Precondition:
+  // owned(), and nobody new gets to our servers.
+  struct Retired {
+    bool rules_gone = false;
+    std::vector<uint64_t> stamps;  // of the guard's tables
+  };
+  Result<bool> retire(Retired& retired);
 
   bool is_news(const VirtualDevice::News::Event& event) const { return addresses_.is_news(event); }
   bool rules_touched();  // somebody may have changed the iptables rules
@@ -135,7 +140,7 @@ class Plane {
   bool is_recorded(const ServerKey& key) const;  // in our sets, so
   bool is_ours(const ServerKey& key) const;
   std::vector<ServerKey> take_leftovers(std::span<const WantedServer> wanted);
-  Status retire_rules();
+  Status guard(Retired& retired);
   void want_what_serves();
 
   const dataplane::Family family_;

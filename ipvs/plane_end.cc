@@ -33,8 +33,12 @@ Status Plane::remove_rules(iptables::Tool& tool, Guard guard) const {
 }
 
 Status Plane::remove() {
-  RETURN_IF_ERROR(remove_rules(seams_.iptables, Guard::kRemove));
   RETURN_IF_ERROR(load());
+  // First of all: without the rules they would lead to the node's own processes.
+  std::vector<std::pair<Address, Status>> addresses;
+  RETURN_IF_ERROR(addresses_.push(addresses_.take_touched(), addresses));
+  if (!addresses.empty()) return addresses[0].second;
+  RETURN_IF_ERROR(remove_rules(seams_.iptables, Guard::kRemove));
   RETURN_IF_ERROR(servers_.push_removed(take_leftovers({})));
   return sets_.destroy();
 }
@@ -73,21 +77,37 @@ void Plane::want_what_serves() {
   for (const auto& [set, element] : records) sets_.want(set, element);
 }
 
-// The guard comes before the chains that kept addresses from the node's own processes go.
-Status Plane::retire_rules() {
-  std::string filter;
-  ASSIGN_OR_RETURN(filter, seams_.iptables.save(family_, "filter"));
-  RETURN_IF_ERROR(seams_.iptables.restore(family_, guard_text(family_, filter)));
-  return remove_rules(seams_.iptables, Guard::kKeep);
+// Also when somebody has taken it away meanwhile.
+Status Plane::guard(Retired& retired) {
+  std::string text;
+  std::vector<uint64_t> stamps;
+  const std::vector<TableRules> tables = guard_rules(family_);
+  for (size_t i = 0; i < tables.size(); ++i) {
+    uint64_t stamp = 0;
+    ASSIGN_OR_RETURN(stamp, seams_.iptables.stamp(family_, tables[i].table));
+    stamps.push_back(stamp);
+    if (i < retired.stamps.size() && retired.stamps[i] == stamp) continue;
+    std::string saved;
+    ASSIGN_OR_RETURN(saved, seams_.iptables.save(family_, tables[i].table));
+    text += guard_text(tables[i], saved);
+  }
+  if (!text.empty()) RETURN_IF_ERROR(seams_.iptables.restore(family_, text));
+  retired.stamps = std::move(stamps);  // a look more after our own writing
+  return {};
 }
 
-Result<bool> Plane::retire(bool rules_too) {
+Result<bool> Plane::retire(Retired& retired) {
   RETURN_IF_ERROR(sets_.create());
   RETURN_IF_ERROR(load());
   take_leftovers({});  // what is somebody else's stays that
   RETURN_IF_ERROR(servers_.retire());
   if (servers_.size() == 0) return false;
-  if (rules_too) RETURN_IF_ERROR(retire_rules());
+  // The guard comes before the chains go that keep addresses from the node's own processes.
+  RETURN_IF_ERROR(guard(retired));
+  if (!retired.rules_gone) {
+    RETURN_IF_ERROR(remove_rules(seams_.iptables, Guard::kKeep));
+    retired.rules_gone = true;
+  }
   want_what_serves();
   std::vector<ElementFailure> elements;
   RETURN_IF_ERROR(sets_.push_added(elements));

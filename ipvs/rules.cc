@@ -31,9 +31,7 @@ class Writer {
   TableRules nat() const;
   TableRules mangle() const;
   TableRules filter() const;
-  TableRules guard() const {
-    return {"filter", {{kGuard, refusals()}}, {{"INPUT", fmt::format("-j {}", kGuard), kGuard}}};
-  }
+  std::vector<TableRules> guard() const;
 
  private:
   std::string in_set(SetId set, const char* what) const {
@@ -245,6 +243,15 @@ TableRules Writer::filter() const {
   return table;
 }
 
+std::vector<TableRules> Writer::guard() const {
+  const std::string jump = fmt::format("-j {}", kGuard);
+  // Its own connections to such an address have it as their source.
+  const std::string masquerade = comment("the node itself") + in_set(SetId::kAddresses, "src") +
+                                 "-m addrtype --src-type LOCAL -j MASQUERADE --random-fully";
+  return {{"filter", {{kGuard, refusals()}}, {{"INPUT", jump, kGuard}}},
+          {"nat", {{kGuard, {masquerade}}}, {{"POSTROUTING", jump, kGuard}}}};
+}
+
 template <typename Each>
 void for_each_line(std::string_view text, Each each) {
   while (!text.empty()) {
@@ -395,9 +402,16 @@ std::string install_text(const TableRules& wanted, std::string_view saved, bool 
   return text + rule_lines(wanted) + "COMMIT\n";
 }
 
-std::string guard_text(Family family, std::string_view saved_filter) {
-  const TableRules guard = Writer(family, NodeRules{}).guard();
-  return fmt::format("*filter\n:{} - [0:0]\n", kGuard) + jump_removals(guard, saved_filter) +
+std::vector<TableRules> guard_rules(Family family) {
+  return Writer(family, NodeRules{}).guard();
+}
+
+std::string guard_text(const TableRules& guard, std::string_view saved) {
+  const std::string there = our_part(guard, saved);
+  size_t lines = guard.jumps.size();
+  for (const Chain& chain : guard.chains) lines += chain.rules.size();
+  if (static_cast<size_t>(std::count(there.begin(), there.end(), '\n')) == lines) return "";
+  return fmt::format("*{}\n:{} - [0:0]\n", guard.table, kGuard) + jump_removals(guard, saved) +
          rule_lines(guard) + "COMMIT\n";
 }
 

@@ -53,11 +53,13 @@ std::string install_text(const TableRules& wanted, std::string_view saved, bool 
 // Does a kubelet keep rules on this node?
 bool has_kubelet(std::string_view saved_mangle);
 
-// What remains in table filter while another mode serves, and connections of this one go on:
-// addresses that are on the device for their sake admit nothing new. For iptables-restore
-// --noflush, whatever `saved_filter` has of it.
-inline constexpr const char* kGuard = "FAIRLEAD-IPVS-LAST";  // its chain
-std::string guard_text(dataplane::Family family, std::string_view saved_filter);
+// What remains while another mode serves, and connections of this one go on, whose addresses are on
+// the device for their sake: in table filter, that these addresses admit nothing new; in table nat,
+// that the node does not speak to anybody else by one of them.
+std::vector<TableRules> guard_rules(dataplane::Family family);
+inline constexpr const char* kGuard = "FAIRLEAD-IPVS-LAST";  // its chains
+// For iptables-restore --noflush, whatever `saved` has of it; empty when all of it is there.
+std::string guard_text(const TableRules& guard, std::string_view saved);
 enum class Guard : bool { kKeep, kRemove };
 
 // Removes them; chains that others still lead into are emptied only. `owned`: table mangle has our

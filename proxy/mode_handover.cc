@@ -25,16 +25,26 @@ bool ModeHandover::is_released(Other& other, Time now) const {
   if (!std::exchange(other.begun, true)) other.stays_until = now + least_wait_;
   const Result<std::chrono::seconds> wait = other.backend->release();
   if (!wait) {
-    // What cannot be released, twice, can perhaps be removed.
-    if (std::exchange(other.refused, true)) return true;
-    LOG_WARNING("mode {} cannot be left yet: {}", other.backend->name(), wait.status().message());
+    // What cannot say what depends on it, twice, can perhaps be removed; but not where connections
+    // are known to go on.
+    const bool again = std::exchange(other.refused, true);
+    if (again && other.waits == 0) return true;
+    if (!again) {
+      LOG_WARNING("mode {} cannot be left yet: {}", other.backend->name(), wait.status().message());
+    }
     other.next_step = std::max(now + kRetry, other.stays_until);
     return false;
   }
   other.refused = false;
-  if (wait->count() > 0 && !std::exchange(other.told_wait, true)) {
-    LOG_INFO("mode {} has begun connections that go on: what they need stays as long",
-             other.backend->name());
+  if (wait->count() > 0) {
+    ++other.waits;
+    if (other.waits == 1) {
+      LOG_INFO("mode {} has begun its last connections; what it left stays for {} s",
+               other.backend->name(), wait->count());
+    } else if (other.waits == 2) {
+      LOG_INFO("connections that mode {} began go on: what they need stays as long",
+               other.backend->name());
+    }
   }
   other.next_step = std::max(now + *wait, other.stays_until);
   return now >= other.next_step;
@@ -44,7 +54,7 @@ bool ModeHandover::step(Other& other, Time now) const {
   if (now < other.next_step || !is_released(other, now)) return false;
   const Status removed = other.backend->remove_all();
   if (removed) {
-    if (other.told_wait) LOG_INFO("nothing is left of mode {}", other.backend->name());
+    if (other.waits > 0) LOG_INFO("nothing is left of mode {}", other.backend->name());
     return true;
   }
   if (!std::exchange(other.told_rest, true)) {

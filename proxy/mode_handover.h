@@ -36,7 +36,7 @@ class ModeHandover {
     std::unique_ptr<dataplane::Backend> backend;
     bool begun = false;
     bool refused = false;    // the last release() failed
-    bool told_wait = false;  // that connections go on
+    int waits = 0;           // how often connections depended on it
     bool told_rest = false;  // that something stays for now
     Time stays_until{};      // at least
     Time next_step{};

@@ -82,7 +82,17 @@ Status World::build() {
   cluster_ = std::make_unique<harness::Cluster>(
       *api_, [this] { settle(); }, 2);
   marks_->write_node();
-  return {};
+  return hint_at_variant();
+}
+
+// Which variant of iptables the kubelet uses: so the daemon takes the same.
+Status World::hint_at_variant() {
+  const char* const variant = std::getenv("FAIRLEAD_IPTABLES_VARIANT");
+  if (variant == nullptr) return {};
+  return at("node-a").run([&] {
+    return harness::run_checked(
+        {std::string("iptables-") + variant, "-w", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"});
+  });
 }
 
 std::vector<std::string> World::arguments(const std::string& mode,

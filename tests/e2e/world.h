@@ -67,6 +67,7 @@ class World {
  private:
   World() = default;
   Status build();
+  Status hint_at_variant();
 
   Status build_sandbox();
   std::string nftables_state();

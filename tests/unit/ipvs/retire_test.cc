@@ -65,7 +65,10 @@ TEST_F(Retirement, KeepsWhatTheLastConnectionNeeds) {
   EXPECT_EQ(host_.elements("KUBE-IPVS-IPS"), "10.96.0.1");
   EXPECT_EQ(host_.elements("KUBE-CLUSTER-IP"), "10.96.0.1,tcp:80");
   EXPECT_EQ(host_.elements("KUBE-LOOP-BACK"), "");
-  EXPECT_FALSE(has("v4 nat", "KUBE-")) << host_.rules["v4 nat"];
+  EXPECT_FALSE(has("v4 nat", "KUBE-SERVICES")) << host_.rules["v4 nat"];
+  EXPECT_TRUE(
+      has("v4 nat", "--match-set KUBE-IPVS-IPS src -m addrtype --src-type LOCAL -j MASQUERADE"));
+  EXPECT_TRUE(has("v4 nat", "-A POSTROUTING -j FAIRLEAD-IPVS-LAST\n"));
   EXPECT_FALSE(has("v4 filter", "KUBE-IPVS-FILTER"));
   EXPECT_TRUE(has("v4 filter", "-A INPUT -j FAIRLEAD-IPVS-LAST\n"));
   EXPECT_TRUE(has("v4 filter",
@@ -152,7 +155,7 @@ TEST_F(Retirement, LeavesOthersServersAlone) {
 
 // The rules of a family are not needed for connections of the other.
 TEST_F(Retirement, AFamilyWithoutConnectionsGoesAtOnce) {
-  rules_.families = {Family::kIPv4, Family::kIPv6};
+  rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
   restart();
   set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
   set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
@@ -161,11 +164,12 @@ TEST_F(Retirement, AFamilyWithoutConnectionsGoesAtOnce) {
   leave();
   EXPECT_EQ(release(), 5);
   EXPECT_TRUE(has("v6 nat", "KUBE-SERVICES"));
+  EXPECT_EQ(host_.on_device.size(), 2U);
   EXPECT_EQ(release(), 10);
   EXPECT_FALSE(has("v6 nat", "KUBE-SERVICES"));
   EXPECT_FALSE(has("v6 filter", "FAIRLEAD"));
   EXPECT_EQ(host_.sets.count("KUBE-6-CLUSTER-IP"), 0U);
-  EXPECT_TRUE(host_.device);
+  EXPECT_EQ(host_.on_device, std::set{address("10.96.0.1")}) << "nothing guards the other";
   connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 0);
   expect_nothing_left();
 }
@@ -180,7 +184,58 @@ TEST_F(Retirement, IsTriedAgainWhenRulesCannotBeWritten) {
   EXPECT_EQ(release(), -1);
   EXPECT_EQ(host_.describe(), "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*0\n");
   EXPECT_EQ(release(), 10);
-  EXPECT_FALSE(has("v4 nat", "KUBE-"));
+  EXPECT_FALSE(has("v4 nat", "KUBE-SERVICES"));
+}
+
+// A firewall is reloaded, say.
+TEST_F(Retirement, AGuardThatSomebodyTookAwayComesBack) {
+  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
+  apply();
+  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
+  leave();
+  EXPECT_EQ(release(), 5);
+  EXPECT_EQ(release(), 10);
+  const std::string guarded = host_.rules["v4 filter"];
+  EXPECT_EQ(release(), 10);
+  host_.rules["v4 filter"] = "*filter\n:INPUT ACCEPT [0:0]\n";
+  ++host_.stamp;
+  EXPECT_EQ(release(), 10);
+  EXPECT_TRUE(has("v4 filter", "-A INPUT -j FAIRLEAD-IPVS-LAST\n")) << host_.rules["v4 filter"];
+}
+
+// Connections must not end for what else is wrong on the node.
+TEST_F(Retirement, GoesOnBesideWhatCannotBeRemoved) {
+  rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
+  restart();
+  set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
+  set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
+  apply();
+  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
+  leave();
+  EXPECT_EQ(release(), 5);
+  host_.unreadable = "v6 nat";
+  EXPECT_EQ(release(), 10);
+  EXPECT_EQ(host_.on_device, std::set{address("10.96.0.1")});
+  host_.unreadable = "";
+  EXPECT_EQ(release(), 10);
+  EXPECT_FALSE(has("v6 nat", "KUBE-SERVICES"));
+  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 0);
+  expect_nothing_left();
+}
+
+TEST_F(Retirement, WhatOneFamilyRefusesKeepsNothingOfTheOther) {
+  rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
+  restart();
+  set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
+  set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
+  apply();
+  host_.unreadable = "v4 nat";
+  EXPECT_FALSE(backend_->remove_all().ok());
+  EXPECT_TRUE(host_.on_device.empty()) << "without rules they lead to the node's own processes";
+  EXPECT_FALSE(has("v6 nat", "KUBE-SERVICES"));
+  host_.unreadable = "";
+  leave();
+  expect_nothing_left();
 }
 
 TEST_F(Retirement, EndsWhenTheModeComesBack) {

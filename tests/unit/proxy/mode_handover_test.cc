@@ -104,12 +104,12 @@ TEST_F(ModeHandoverTest, WhatCannotBeRemovedIsTriedAgain) {
 
 TEST_F(ModeHandoverTest, WhatCannotBeReleasedIsAskedOnceMore) {
   EXPECT_EQ(removed_at(handover({LeftBackend::broken(), seconds(10)}, seconds(0))), 40);
-  fate_ = {};
+}
+
+TEST_F(ModeHandoverTest, WhereConnectionsGoOnNoRefusalEndsThem) {
   EXPECT_EQ(
-      removed_at(handover({seconds(10), LeftBackend::broken(), seconds(10), LeftBackend::broken()},
-                          seconds(0))),
-      80)
-      << "but for what went well in between";
+      removed_at(handover({seconds(5), LeftBackend::broken(), LeftBackend::broken()}, seconds(0))),
+      65);
 }
 
 TEST_F(ModeHandoverTest, WhatCannotBeReleasedTwiceIsRemovedAllTheSame) {
