@@ -94,7 +94,7 @@ class EbpfBackend final : public dataplane::Backend {
   Status attach();
   Status take_charge();
   bool others_go_on();
-  static void keep_translating();
+  void keep_translating();
   Result<uint32_t> capacity(Map map) const;
   Result<uint64_t> put_node();
   Result<uint64_t> serve();
@@ -126,6 +126,7 @@ class EbpfBackend final : public dataplane::Backend {
   bool aside_ = false;
   steady_clock::time_point coming_until_{};
   fl_handover handover_ = FL_HANDOVER_NONE;  // as the programs were told
+  bool told_of_hooks_ = false;               // that the stack cannot be kept translating
   steady_clock::time_point next_map_audit_{};
 };
 
@@ -269,7 +270,7 @@ Status EbpfBackend::take_charge() {
 
 void EbpfBackend::keep_translating() {
   const Status kept = keep_nat_hooks();
-  if (kept) return;
+  if (kept || std::exchange(told_of_hooks_, true)) return;
   LOG_WARNING("what connection tracking translates ends with other NAT rules: {}", kept.message());
 }
 

@@ -223,6 +223,7 @@ TEST(NodeContentTest, AddressesSayWhetherNodePortsAnswer) {
   Node node;
   node.add("lo").loopback().address("127.0.0.1").address("::1").address("203.0.113.1");
   node.add("eth0").address("192.0.2.1").address("192.0.2.2").address("fd00::1");
+  node.add("kube-ipvs0").address("fd00:96::1");  // virtual addresses: none of the node's
   NodeRules rules;
   rules.node_ports_on_all_addresses = {false, true};
   rules.node_port_addresses = {*Address::parse("192.0.2.2")};
@@ -232,7 +233,8 @@ TEST(NodeContentTest, AddressesSayWhetherNodePortsAnswer) {
   }
   using P = std::pair<std::string, uint32_t>;
   EXPECT_THAT(got, ElementsAre(P("192.0.2.1", 0), P("192.0.2.2", FL_NODE_ADDRESS_NODE_PORTS),
-                               P("203.0.113.1", 0), P("fd00::1", FL_NODE_ADDRESS_NODE_PORTS)));
+                               P("203.0.113.1", 0), P("fd00::1", FL_NODE_ADDRESS_NODE_PORTS),
+                               P("fd00:96::1", 0)));
 }
 
 // XDP at the driver cannot hand a packet to a device that has none there.
