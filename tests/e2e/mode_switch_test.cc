@@ -25,17 +25,6 @@ bool gives_devices_a_qdisc() {
   return release && std::pair(major, minor) < std::pair(6, 6);
 }
 
-// eventually(), for questions that cost a dozen processes, which emulation makes dear.
-bool asked_now_and_then(const std::function<bool()>& condition, std::chrono::seconds deadline) {
-  return harness::eventually(
-      [&] {
-        if (condition()) return true;
-        std::this_thread::sleep_for(1s);
-        return false;
-      },
-      deadline);
-}
-
 class ModeSwitch : public Scenario {
  protected:
   struct Open {
@@ -49,6 +38,18 @@ class ModeSwitch : public Scenario {
     const Result<harness::CommandResult> result =
         world().at("node-a").run([&] { return harness::run_command(command); });
     return result ? result->output : result.status().message();
+  }
+
+  // eventually(), for questions that cost a dozen processes, which emulation makes dear.
+  bool asked_now_and_then(const std::function<bool()>& condition, std::chrono::seconds deadline) {
+    const std::chrono::milliseconds pause = mode() == "ipvs" ? 3s : 500ms;
+    return harness::eventually(
+        [&] {
+          if (condition()) return true;
+          std::this_thread::sleep_for(pause);
+          return false;
+        },
+        deadline);
   }
 
   // What `left` would show of itself beside `present`.
