@@ -117,7 +117,7 @@ NodeContent node_content(const NodeView& view, const NodeRules& rules,
     if (held.address.is_loopback()) continue;
     // Virtual addresses that mode ipvs has left for its last connections have no node ports.
     const Device* const device = view.find(held.device);
-    const bool is_virtual = device != nullptr && device->name == "kube-ipvs0";
+    const bool is_virtual = device != nullptr && device->name == dataplane::kVirtualDevice;
     addresses[held.address] =
         !is_virtual && answers_node_ports(rules, held.address) ? FL_NODE_ADDRESS_NODE_PORTS : 0;
   }

@@ -117,6 +117,10 @@ struct SourceDetector {
   friend bool operator==(const SourceDetector&, const SourceDetector&) = default;
 };
 
+// The IPVS mode's device, here and in kube-proxy: the virtual addresses on it are none of the
+// node's.
+inline constexpr const char* kVirtualDevice = "kube-ipvs0";
+
 // Everything a backend must know beside the entries. Both families together; each backend takes
 // what concerns it.
 struct NodeRules {

@@ -74,6 +74,7 @@ class IpvsBackend final : public dataplane::Backend {
   bool disturbed_ = false;
   bool needs_complete_ = false;            // not told to the caller yet
   bool released_ = false;                  // another mode serves
+  bool others_gone_ = false;               // rules of other variants, since
   bool told_problem_ = false;              // of what had to stay beside what connections need
   std::array<Plane::Retired, 2> retired_;  // IPv4, IPv6
   std::string unreadable_;  // why the last audit could not look at rules; empty when it could
@@ -148,7 +149,7 @@ Status IpvsBackend::check_schedulers(const NodeRules& rules) {
 Status IpvsBackend::start(const NodeRules& rules) {
   planes_.clear();
   complete_ = false;
-  released_ = told_problem_ = false;
+  released_ = others_gone_ = told_problem_ = false;
   retired_ = {};
   RETURN_IF_ERROR(write_settings(nullptr));
   RETURN_IF_ERROR(check_schedulers(rules));
@@ -329,7 +330,9 @@ Result<std::chrono::seconds> IpvsBackend::release() {
   if (serving.empty()) return std::chrono::seconds(0);
   if (first) return kOnTheWay;
   // What has no connections must not stay as long as what has, nor keep that from staying.
-  Status problem = remove_others_rules();
+  Status problem;
+  if (!others_gone_) problem = remove_others_rules();
+  others_gone_ = problem.ok();
   for (const Family family : done) {
     const Status removed = Plane(family, seams(), options_).remove();
     if (problem) problem = removed;

@@ -12,8 +12,8 @@
 #include <thread>
 #include <utility>
 
+#include "dataplane/forwarding.h"
 #include "ipvs/host.h"
-#include "ipvs/layout.h"
 #include "ipvs/messages.h"
 #include "ipvs/netlink_socket.h"
 
@@ -46,7 +46,7 @@ class KernelDevice final : public VirtualDevice {
   Result<News> news() override;
 
  private:
-  uint32_t find() { return index_ = ::if_nametoindex(kDeviceName); }
+  uint32_t find() { return index_ = ::if_nametoindex(dataplane::kVirtualDevice); }
   void await_usable(const Address& address);
   MessagePointer route_question(const Address& address) const;
   MessagePointer address_message(uint16_t type, uint16_t flags, const Address& address) const;
@@ -77,17 +77,18 @@ Status KernelDevice::link_request(uint16_t type, uint16_t flags, unsigned up, co
   if (refused.empty()) return {};
   const int error = refused[0].second;
   if (error == EOPNOTSUPP) {
-    return Status::error(StatusCode::kUnsupported, operation, std::string("device ") + kDeviceName,
+    return Status::error(StatusCode::kUnsupported, operation,
+                         std::string("device ") + dataplane::kVirtualDevice,
                          "the kernel has no dummy devices (CONFIG_DUMMY; try: modprobe dummy)");
   }
-  return Status::from_errno(error, operation, std::string("device ") + kDeviceName);
+  return Status::from_errno(error, operation, std::string("device ") + dataplane::kVirtualDevice);
 }
 
 Status KernelDevice::create() {
   if (find() == 0) {
     RETURN_IF_ERROR(
         link_request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, "create", [](nl_msg* message) {
-          if (nla_put_string(message, IFLA_IFNAME, kDeviceName) != 0) return false;
+          if (nla_put_string(message, IFLA_IFNAME, dataplane::kVirtualDevice) != 0) return false;
           nlattr* const info = nla_nest_start(message, IFLA_LINKINFO);
           if (info == nullptr || nla_put_string(message, IFLA_INFO_KIND, "dummy") != 0) {
             return false;
@@ -96,7 +97,8 @@ Status KernelDevice::create() {
           return true;
         }));
     if (find() == 0) {
-      return Status::error(StatusCode::kInternal, "find", std::string("device ") + kDeviceName,
+      return Status::error(StatusCode::kInternal, "find",
+                           std::string("device ") + dataplane::kVirtualDevice,
                            "created, but not there");
     }
     // No link-local address of its own. Where IPv6 is off there is nothing to say.
@@ -228,7 +230,7 @@ Result<std::vector<Failure>> KernelDevice::change(std::span<const Address> remov
     const Address& address = removing ? removed[index] : added[index - removed.size()];
     failures.push_back({index, Status::from_errno(error, removing ? "remove" : "add",
                                                   "address " + address.to_string() + " on device " +
-                                                      kDeviceName)});
+                                                      dataplane::kVirtualDevice)});
   }
   return failures;
 }

@@ -16,8 +16,6 @@
 
 namespace fairlead::ipvs {
 
-inline constexpr const char* kDeviceName = "kube-ipvs0";
-
 enum class SetId : uint8_t {
   kLoopBack,                // endpoints that may be here, with themselves as source: hairpins
   kClusterIp,               // cluster IPs and their ports

@@ -173,8 +173,7 @@ Status Plane::audit_rules(dataplane::AuditReport& report) {
   bool touched = false;
   for (size_t i = 0; i < wanted_rules_.size(); ++i) {
     const TableRules& wanted = wanted_rules_[i];
-    size_t rules = wanted.jumps.size();
-    for (const Chain& chain : wanted.chains) rules += chain.rules.size();
+    const size_t rules = wanted.size();
     report.checked += rules;
     uint64_t stamp = 0;
     ASSIGN_OR_RETURN(stamp, seams_.iptables.stamp(family_, wanted.table));

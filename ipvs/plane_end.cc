@@ -12,9 +12,7 @@ namespace fairlead::ipvs {
 using dataplane::Address;
 
 Result<bool> Plane::owned() {
-  bool marked = false;
-  ASSIGN_OR_RETURN(marked, sets_.ours());
-  return marked;
+  return sets_.ours();
 }
 
 Status Plane::remove_rules(iptables::Tool& tool, Guard guard) const {
@@ -53,16 +51,13 @@ Result<bool> Plane::has_connections() {
 void Plane::want_what_serves() {
   std::vector<std::pair<SetId, SetElement>> records;
   AddressSet addresses;
-  const std::vector<SetElement> marked = sets_.present_elements(SetId::kMarks);
+  for (const SetElement& element : sets_.present_elements(SetId::kMarks)) {
+    if (!servers_.contains(ServerKey::marked(family_, element.mark))) continue;
+    records.emplace_back(SetId::kMarks, element);
+    addresses.insert(element.address);
+  }
   for (const ServerKey& key : servers_.keys()) {
-    if (key.mark != 0) {
-      for (const SetElement& element : marked) {
-        if (element.mark != key.mark) continue;
-        records.emplace_back(SetId::kMarks, element);
-        addresses.insert(element.address);
-      }
-      continue;
-    }
+    if (key.mark != 0) continue;
     addresses.insert(key.address.address);
     const SetElement element = SetElement::at(key.address.address, key.address.port, key.protocol);
     const std::vector<SetId> sets = sets_with(element);

@@ -358,6 +358,12 @@ std::string jump_removals(const TableRules& wanted, std::string_view saved) {
 
 }  // namespace
 
+size_t TableRules::size() const {
+  size_t rules = jumps.size();
+  for (const Chain& chain : chains) rules += chain.rules.size();
+  return rules;
+}
+
 std::vector<TableRules> wanted_rules(Family family, const NodeRules& rules) {
   const Writer writer(family, rules);
   return {writer.mangle(), writer.nat(), writer.filter()};
@@ -408,9 +414,7 @@ std::vector<TableRules> guard_rules(Family family) {
 
 std::string guard_text(const TableRules& guard, std::string_view saved) {
   const std::string there = our_part(guard, saved);
-  size_t lines = guard.jumps.size();
-  for (const Chain& chain : guard.chains) lines += chain.rules.size();
-  if (static_cast<size_t>(std::count(there.begin(), there.end(), '\n')) == lines) return "";
+  if (static_cast<size_t>(std::count(there.begin(), there.end(), '\n')) == guard.size()) return "";
   return fmt::format("*{}\n:{} - [0:0]\n", guard.table, kGuard) + jump_removals(guard, saved) +
          rule_lines(guard) + "COMMIT\n";
 }

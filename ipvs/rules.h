@@ -36,13 +36,15 @@ struct TableRules {
   std::vector<Chain> chains;
   std::vector<Jump> jumps;  // in the order in which they stand, before all other rules
 
+  size_t size() const;  // rules of the chains, and jumps
   friend bool operator==(const TableRules&, const TableRules&) = default;
 };
 
 std::vector<TableRules> wanted_rules(dataplane::Family family, const dataplane::NodeRules& rules);
 
 // What belongs to `wanted`'s chains in iptables-save's text of the table: their rules, and the
-// jumps into them that a proxy puts into the kernel's chains. Equal texts: nobody touched them.
+// jumps into them that a proxy puts into the kernel's chains, a line each. Equal texts: nobody
+// touched them.
 std::string our_part(const TableRules& wanted, std::string_view saved);
 
 // For iptables-restore --noflush: makes the table's chains exactly as wanted, in one step, whatever

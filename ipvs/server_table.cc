@@ -54,7 +54,8 @@ Status ServerTable::load(const std::function<bool(const ServerKey&)>& ours) {
     }
     Server server{std::move(each.settings), {}};
     for (const ListedDestination& destination : *destinations) {
-      server.destinations.push_back({destination.destination, destination.masquerading});
+      server.destinations.push_back(
+          {destination.destination, destination.masquerading, destination.connections});
       if (destination.destination.weight == 0) draining_.insert(each.key);
     }
     std::sort(server.destinations.begin(), server.destinations.end(),
@@ -161,9 +162,9 @@ void ServerTable::done(const Operation& operation) {
     case Kind::kAddDestination:
     case Kind::kChangeDestination:
       if (known) {
-        *place = {operation.destination, true};
+        *place = {operation.destination, true, place->connections};
       } else {
-        server.destinations.insert(place, {operation.destination, true});
+        server.destinations.insert(place, {operation.destination});
         ++destinations_;
       }
       if (operation.destination.weight == 0) draining_.insert(operation.server);
@@ -280,11 +281,9 @@ Status ServerTable::reap() {
   return failures.empty() ? Status() : failures[0].status;
 }
 
-Result<bool> ServerTable::has_connections() {
+bool ServerTable::has_connections() const {
   for (const auto& [key, server] : servers_) {
-    std::vector<ListedDestination> listed;
-    ASSIGN_OR_RETURN(listed, kernel_.destinations(key));
-    for (const ListedDestination& each : listed) {
+    for (const Installed& each : server.destinations) {
       if (each.connections != 0) return true;
     }
   }
@@ -294,19 +293,14 @@ Result<bool> ServerTable::has_connections() {
 Status ServerTable::retire() {
   std::vector<Operation> operations;
   for (const auto& [key, server] : servers_) {
-    Result<std::vector<ListedDestination>> listed = kernel_.destinations(key);
-    if (!listed && listed.status().code() != StatusCode::kNotFound) return listed.status();
     const size_t first = operations.size();
     bool serving = false;
-    if (listed) {
-      for (const ListedDestination& each : *listed) {
-        if (each.connections == 0) {
-          operations.push_back({Kind::kRemoveDestination, key, {}, each.destination});
-          continue;
-        }
-        serving = true;
-        if (each.destination.weight == 0) continue;
-        operations.push_back({Kind::kChangeDestination, key, {}, {each.destination.address, 0}});
+    for (const auto& [destination, masquerading, connections] : server.destinations) {
+      serving |= connections != 0;
+      if (connections == 0) {
+        operations.push_back({Kind::kRemoveDestination, key, {}, destination});
+      } else if (destination.weight != 0) {
+        operations.push_back({Kind::kChangeDestination, key, {}, {destination.address, 0}});
       }
     }
     if (serving) continue;

@@ -52,10 +52,12 @@ class ServerTable {
   // that have no other.
   Status reap();
 
-  // Does any of ours have connections? As the kernel says now.
-  Result<bool> has_connections();
-  // Of ours only what has connections stays, with weight 0. Precondition: nobody new gets to them.
+  // Did any of ours have connections when they were loaded?
+  bool has_connections() const;
+  // Of ours only what had connections when it was loaded stays, with weight 0. Precondition: nobody
+  // new gets to them.
   Status retire();
+  bool contains(const ServerKey& key) const { return servers_.contains(key); }
   std::vector<ServerKey> keys() const { return superfluous({}); }
 
   bool foreign(const ServerKey& key) const { return foreign_.contains(key); }
@@ -71,6 +73,7 @@ class ServerTable {
   struct Installed {
     Destination destination;
     bool masquerading = true;
+    uint32_t connections = 0;  // when it was loaded
   };
   struct Server {
     ServerSettings settings;

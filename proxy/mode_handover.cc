@@ -22,7 +22,7 @@ ModeHandover::ModeHandover(std::vector<std::unique_ptr<dataplane::Backend>> othe
 }
 
 bool ModeHandover::is_released(Other& other, Time now) const {
-  if (!std::exchange(other.begun, true)) other.stays_until = now + least_wait_;
+  if (!other.stays_until) other.stays_until = now + least_wait_;
   const Result<std::chrono::seconds> wait = other.backend->release();
   if (!wait) {
     // What cannot say what depends on it, twice, can perhaps be removed; but not where connections
@@ -32,7 +32,7 @@ bool ModeHandover::is_released(Other& other, Time now) const {
     if (!again) {
       LOG_WARNING("mode {} cannot be left yet: {}", other.backend->name(), wait.status().message());
     }
-    other.next_step = std::max(now + kRetry, other.stays_until);
+    other.next_step = std::max(now + kRetry, *other.stays_until);
     return false;
   }
   other.refused = false;
@@ -46,7 +46,7 @@ bool ModeHandover::is_released(Other& other, Time now) const {
                other.backend->name());
     }
   }
-  other.next_step = std::max(now + *wait, other.stays_until);
+  other.next_step = std::max(now + *wait, *other.stays_until);
   return now >= other.next_step;
 }
 

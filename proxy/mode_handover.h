@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "dataplane/backend.h"
@@ -34,11 +35,10 @@ class ModeHandover {
   using Time = std::chrono::steady_clock::time_point;
   struct Other {
     std::unique_ptr<dataplane::Backend> backend;
-    bool begun = false;
-    bool refused = false;    // the last release() failed
-    int waits = 0;           // how often connections depended on it
-    bool told_rest = false;  // that something stays for now
-    Time stays_until{};      // at least
+    bool refused = false;               // the last release() failed
+    int waits = 0;                      // how often connections depended on it
+    bool told_rest = false;             // that something stays for now
+    std::optional<Time> stays_until{};  // at least; since the first step
     Time next_step{};
   };
   // True when it may be removed.

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "base/netlink.h"
+#include "dataplane/forwarding.h"
 #include "proxy/runtime/address_message.h"
 
 namespace fairlead::proxy {
@@ -18,9 +19,7 @@ namespace {
 using dataplane::Address;
 using dataplane::Prefix;
 
-// Virtual addresses are on it, which are none of the node's: the IPVS mode's device, here and in
-// kube-proxy.
-constexpr std::string_view kVirtualDevice = "kube-ipvs0";
+using dataplane::kVirtualDevice;
 
 class Watcher final : public AddressWatcher {
  public:

@@ -116,9 +116,9 @@ class ModeSwitch : public Scenario {
     return run({"ipset", "list", set}).find(":8080") == std::string::npos;
   }
 
-  // Traffic goes on, and nothing of the old mode stays behind.
   // Of each protocol. With ten times as many, a port that is given twice is no rare accident.
   static constexpr int kHeld = 30;
+  // Traffic goes on, and nothing of the old mode stays behind.
   void switches_to(const std::string& next) {
     if (next == mode()) GTEST_SKIP() << "that is the mode it is in";
     const auto known = std::find_if(modes().begin(), modes().end(),
@@ -202,8 +202,6 @@ class ModeSwitch : public Scenario {
         return world().proxy().log_tail().find("connection tracking translates connections") !=
                std::string::npos;
       }));
-    }
-    if (next == "ebpf") {
       EXPECT_NE(run({"nft", "list", "tables"}).find("fairlead-ebpf"), std::string::npos);
     }
     const Traffic::Report report = traffic.stop();

@@ -1,6 +1,4 @@
 // loadBalancerSourceRanges, and the healthCheckNodePort that a load balancer asks.
-#include <cstdlib>
-
 #include "tests/e2e/scenario.h"
 
 namespace fairlead::e2e {
@@ -123,9 +121,7 @@ TEST_P(HealthCheckPort, PassesTheNodesFirewall) {
   auto web = checked_service().endpoints({"a1"});
   web.apply();
   const auto firewall = [&](const char* operation) {
-    const char* const variant = std::getenv("FAIRLEAD_IPTABLES_VARIANT");
-    const std::string command = std::string(family() == Family::kIPv4 ? "iptables" : "ip6tables") +
-                                (variant == nullptr ? "" : std::string("-") + variant);
+    const std::string command = World::iptables_tool(family());
     return world().at("node-a").run([&] {
       return harness::run_checked({command, operation, "INPUT", "-p", "tcp", "--dport",
                                    std::to_string(web.health_check_port_number()), "-j", "DROP"});

@@ -15,6 +15,10 @@ using dataplane::Family;
 using dataplane::Protocol;
 using harness::Topology;
 
+const char* variant() {
+  return std::getenv("FAIRLEAD_IPTABLES_VARIANT");
+}
+
 std::string_view flag_name(std::string_view argument) {
   return argument.substr(0, argument.find('='));
 }
@@ -85,13 +89,17 @@ Status World::build() {
   return hint_at_variant();
 }
 
+std::string World::iptables_tool(dataplane::Family family) {
+  const std::string tool = family == dataplane::Family::kIPv4 ? "iptables" : "ip6tables";
+  return variant() == nullptr ? tool : tool + "-" + variant();
+}
+
 // Which variant of iptables the kubelet uses: so the daemon takes the same.
 Status World::hint_at_variant() {
-  const char* const variant = std::getenv("FAIRLEAD_IPTABLES_VARIANT");
-  if (variant == nullptr) return {};
-  return at("node-a").run([&] {
-    return harness::run_checked(
-        {std::string("iptables-") + variant, "-w", "-t", "mangle", "-N", "KUBE-IPTABLES-HINT"});
+  if (variant() == nullptr) return {};
+  return at("node-a").run([] {
+    return harness::run_checked({iptables_tool(dataplane::Family::kIPv4), "-w", "-t", "mangle",
+                                 "-N", "KUBE-IPTABLES-HINT"});
   });
 }
 

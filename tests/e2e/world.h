@@ -61,6 +61,9 @@ class World {
   // too long.
   bool settle();
 
+  // "iptables", "ip6tables": or that of a variant, where FAIRLEAD_IPTABLES_VARIANT names one.
+  static std::string iptables_tool(dataplane::Family family);
+
   // For messages of failed tests: what is in the kernel, and the log.
   std::string diagnosis();
 

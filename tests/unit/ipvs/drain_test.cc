@@ -132,6 +132,7 @@ TEST_F(DrainingKernel, ConnectionsOfARetiredServerGoOn) {
   const Fd accepted(::accept(endpoints[first ? 0 : 1].get(), nullptr, nullptr));
   ASSERT_TRUE(accepted.valid());
 
+  ASSERT_TRUE(table_->load([](const ServerKey&) { return true; }).ok());
   ASSERT_TRUE(table_->retire().ok());
   EXPECT_EQ(destinations(Protocol::kTcp), (Listed{{first ? "10.1.0.1*0" : "10.1.0.2*0", 1}}));
   char byte = 'x';
@@ -144,6 +145,7 @@ TEST_F(DrainingKernel, ConnectionsOfARetiredServerGoOn) {
 
 TEST_F(DrainingKernel, AServerThatIsIdleRetiresAtOnce) {
   serve(Protocol::kTcp, {kFirst, kSecond});
+  ASSERT_TRUE(table_->load([](const ServerKey&) { return true; }).ok());
   ASSERT_TRUE(table_->retire().ok());
   EXPECT_EQ(table_->size(), 0U);
   EXPECT_TRUE(kernel_->servers()->empty());

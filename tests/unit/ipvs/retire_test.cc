@@ -28,12 +28,31 @@ class Retirement : public testing::IpvsBackend {
     }
     ADD_FAILURE() << "no " << server << " -> " << destination;
   }
+  // Of the service that the next two make.
+  void connect(uint32_t count) { connections("TCP 10.96.0.1:80", "10.1.0.1:8080", count); }
+  void serve_one_connection() {
+    set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
+    apply();
+    connect(1);
+  }
+  void serve_both_families() {
+    rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
+    restart();
+    set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
+    set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
+    apply();
+  }
   // The daemon of another mode begins.
   void leave() { backend_ = create_backend(seams_of(host_), options_); }
   // In seconds; -1: an error.
   int64_t release() {
     const auto wait = backend_->release();
     return wait ? wait->count() : -1;
+  }
+  void retire() {
+    leave();
+    EXPECT_EQ(release(), 5);
+    EXPECT_EQ(release(), 10);
   }
   bool has(const std::string& table, const std::string& text) {
     return host_.rules[table].find(text) != std::string::npos;
@@ -84,20 +103,16 @@ TEST_F(Retirement, KeepsWhatTheLastConnectionNeeds) {
 }
 
 TEST_F(Retirement, GoesOnAfterARestart) {
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
+  serve_one_connection();
   for (int run = 0; run < 2; ++run) {
-    leave();
-    EXPECT_EQ(release(), 5);
-    EXPECT_EQ(release(), 10);
+    retire();
     EXPECT_EQ(host_.describe(), "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*0\n");
     const std::string& filter = host_.rules["v4 filter"];
     const size_t jump = filter.find("-A INPUT -j FAIRLEAD-IPVS-LAST\n");
     EXPECT_NE(jump, std::string::npos);
     EXPECT_EQ(filter.find("-A INPUT -j FAIRLEAD-IPVS-LAST\n", jump + 1), std::string::npos);
   }
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 0);
+  connect(0);
   leave();
   expect_nothing_left();
 }
@@ -114,9 +129,7 @@ TEST_F(Retirement, KeepsServersThatAreFoundByAMark) {
     if (key.mark != 0) marked = key.to_string();
   }
   connections(marked, "10.1.1.1:8080", 1);
-  leave();
-  EXPECT_EQ(release(), 5);
-  EXPECT_EQ(release(), 10);
+  retire();
   EXPECT_EQ(host_.describe(), marked + " rr -> 10.1.1.1:8080*0\n");
   EXPECT_EQ(host_.on_device, std::set{address("203.0.113.1")});
   EXPECT_EQ(host_.elements("FAIRLEAD-MARKS"), "203.0.113.1,tcp:80");
@@ -130,9 +143,7 @@ TEST_F(Retirement, KeepsNodePortsKnownAsOurs) {
   set(web, {"10.1.0.1:8080"});
   apply();
   connections("TCP 192.0.2.2:30080", "10.1.0.1:8080", 1);
-  leave();
-  EXPECT_EQ(release(), 5);
-  EXPECT_EQ(release(), 10);
+  retire();
   EXPECT_EQ(host_.describe(), "TCP 192.0.2.2:30080 rr -> 10.1.0.1:8080*0\n");
   EXPECT_EQ(host_.elements("FAIRLEAD-NODE-PORTS"), "192.0.2.2,tcp:30080");
   EXPECT_TRUE(host_.on_device.empty());
@@ -144,23 +155,15 @@ TEST_F(Retirement, KeepsNodePortsKnownAsOurs) {
 TEST_F(Retirement, LeavesOthersServersAlone) {
   const ServerKey foreign = ServerKey::at(Protocol::kTcp, {address("10.96.0.9"), 80});
   host_.servers[foreign].settings.scheduler = "wlc";
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
-  leave();
-  EXPECT_EQ(release(), 5);
-  EXPECT_EQ(release(), 10);
+  serve_one_connection();
+  retire();
   EXPECT_EQ(host_.describe(), "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*0\nTCP 10.96.0.9:80 wlc ->\n");
 }
 
 // The rules of a family are not needed for connections of the other.
 TEST_F(Retirement, AFamilyWithoutConnectionsGoesAtOnce) {
-  rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
-  restart();
-  set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
-  set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
+  serve_both_families();
+  connect(1);
   leave();
   EXPECT_EQ(release(), 5);
   EXPECT_TRUE(has("v6 nat", "KUBE-SERVICES"));
@@ -170,14 +173,12 @@ TEST_F(Retirement, AFamilyWithoutConnectionsGoesAtOnce) {
   EXPECT_FALSE(has("v6 filter", "FAIRLEAD"));
   EXPECT_EQ(host_.sets.count("KUBE-6-CLUSTER-IP"), 0U);
   EXPECT_EQ(host_.on_device, std::set{address("10.96.0.1")}) << "nothing guards the other";
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 0);
+  connect(0);
   expect_nothing_left();
 }
 
 TEST_F(Retirement, IsTriedAgainWhenRulesCannotBeWritten) {
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
+  serve_one_connection();
   leave();
   EXPECT_EQ(release(), 5);
   host_.fail_restore = 1;
@@ -189,13 +190,8 @@ TEST_F(Retirement, IsTriedAgainWhenRulesCannotBeWritten) {
 
 // A firewall is reloaded, say.
 TEST_F(Retirement, AGuardThatSomebodyTookAwayComesBack) {
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
-  leave();
-  EXPECT_EQ(release(), 5);
-  EXPECT_EQ(release(), 10);
-  const std::string guarded = host_.rules["v4 filter"];
+  serve_one_connection();
+  retire();
   EXPECT_EQ(release(), 10);
   host_.rules["v4 filter"] = "*filter\n:INPUT ACCEPT [0:0]\n";
   ++host_.stamp;
@@ -205,12 +201,8 @@ TEST_F(Retirement, AGuardThatSomebodyTookAwayComesBack) {
 
 // Connections must not end for what else is wrong on the node.
 TEST_F(Retirement, GoesOnBesideWhatCannotBeRemoved) {
-  rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
-  restart();
-  set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
-  set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
+  serve_both_families();
+  connect(1);
   leave();
   EXPECT_EQ(release(), 5);
   host_.unreadable = "v6 nat";
@@ -219,16 +211,12 @@ TEST_F(Retirement, GoesOnBesideWhatCannotBeRemoved) {
   host_.unreadable = "";
   EXPECT_EQ(release(), 10);
   EXPECT_FALSE(has("v6 nat", "KUBE-SERVICES"));
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 0);
+  connect(0);
   expect_nothing_left();
 }
 
 TEST_F(Retirement, WhatOneFamilyRefusesKeepsNothingOfTheOther) {
-  rules_.families = view_.families = {Family::kIPv4, Family::kIPv6};
-  restart();
-  set(service("four", "10.96.0.1"), {"10.1.0.1:8080"});
-  set(service("six", "fd00:96::1"), {"[fd00:1::1]:8080"});
-  apply();
+  serve_both_families();
   host_.unreadable = "v4 nat";
   EXPECT_FALSE(backend_->remove_all().ok());
   EXPECT_TRUE(host_.on_device.empty()) << "without rules they lead to the node's own processes";
@@ -239,12 +227,8 @@ TEST_F(Retirement, WhatOneFamilyRefusesKeepsNothingOfTheOther) {
 }
 
 TEST_F(Retirement, EndsWhenTheModeComesBack) {
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
-  leave();
-  EXPECT_EQ(release(), 5);
-  EXPECT_EQ(release(), 10);
+  serve_one_connection();
+  retire();
   restart();
   apply();
   EXPECT_EQ(host_.describe(), "TCP 10.96.0.1:80 rr -> 10.1.0.1:8080*1\n");
@@ -254,12 +238,8 @@ TEST_F(Retirement, EndsWhenTheModeComesBack) {
 
 // What another variant of the tool has of it.
 TEST_F(Retirement, AGuardInAnotherVariantGoes) {
-  set(service("web", "10.96.0.1"), {"10.1.0.1:8080"});
-  apply();
-  connections("TCP 10.96.0.1:80", "10.1.0.1:8080", 1);
-  leave();
-  EXPECT_EQ(release(), 5);
-  EXPECT_EQ(release(), 10);
+  serve_one_connection();
+  retire();
   std::swap(host_.rules["other v4 filter"], host_.rules["v4 filter"]);
   OwnedSeams seams = seams_of(host_);
   seams.other_iptables.push_back(testing::other_tool_of(host_));
